@@ -1,0 +1,182 @@
+"""The command line: parses words, calls one function each, turns errors into messages and exit codes.
+
+Everything is imported where it is used, so that `boostqa --help` stays quick.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+
+app = typer.Typer(
+    name="boostqa",
+    help="From raw seeds to the question-answer data that a language model lacks.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+RecipeArgument = Annotated[Path, typer.Argument(help="The recipe, a YAML file.", metavar="RECIPE")]
+RunArgument = Annotated[Path, typer.Argument(help="The run folder.", metavar="RUN")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+
+
+@app.command()
+def init(
+    folder: Annotated[Path, typer.Argument(help="Where to write.", metavar="[DIR]")] = Path("boostqa-start"),
+) -> None:
+    """Write a commented starter recipe and sample seeds."""
+    from boostqa.starter import write_starter
+
+    for path in write_starter(folder):
+        print(path)
+    print(f"next: boostqa check {folder / 'recipe.yaml'}, then boostqa run {folder / 'recipe.yaml'}")
+
+
+@app.command()
+def check(recipe: RecipeArgument, json: JsonOption = False) -> None:
+    """Ask every endpoint for one answer: key, model, abilities, speed."""
+    from boostqa.check import check_recipe
+
+    raise typer.Exit(check_recipe(recipe, as_json=json))
+
+
+@app.command()
+def estimate(
+    recipe: RecipeArgument,
+    preview: Annotated[int, typer.Option(help="Pay for N items first and calibrate by them.", metavar="N")] = 0,
+    json: JsonOption = False,
+) -> None:
+    """Dry run: requests, tokens, money, hours and disk of each stage; pays nothing unless asked."""
+    from boostqa.estimate import estimate_recipe
+
+    estimate_recipe(recipe, preview=preview, as_json=json)
+
+
+@app.command()
+def run(
+    recipe: RecipeArgument,
+    out: Annotated[Path | None, typer.Option(help="Run folder; default: runs/NAME.", metavar="RUN")] = None,
+    until: Annotated[str | None, typer.Option(help="Stop after this stage.", metavar="STAGE")] = None,
+    redo: Annotated[str | None, typer.Option(help="Make this stage and all after it again.", metavar="STAGE")] = None,
+    plan: Annotated[Path | None, typer.Option(help="An edited plan.csv for the next round.", metavar="FILE")] = None,
+    reuse: Annotated[list[Path] | None, typer.Option(help="Use what this run has paid for.", metavar="RUN")] = None,
+    workers: Annotated[int, typer.Option(help="Worker processes; 1 works in this process.", min=1)] = 1,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Only the summary and errors.")] = False,
+    json: JsonOption = False,
+) -> None:
+    """Start, resume or grow a run."""
+    from boostqa.display import Display
+    from boostqa.recipe import load
+    from boostqa.report import finish
+    from boostqa.session import Options, run_session
+
+    folder = out or Path("runs") / load(recipe).name
+    options = Options(out=folder, until=until, redo=redo, plan=plan, reuse=list(reuse or []), workers=workers)
+    with Display(quiet=quiet) as display:
+        done = run_session(recipe, options, display)
+    finish(done, as_json=json)
+
+
+@app.command()
+def status(run: RunArgument, json: JsonOption = False) -> None:
+    """Progress per stage, cost so far, rate, ETA."""
+    from boostqa.report.status import print_status
+
+    print_status(run, as_json=json)
+
+
+@app.command()
+def show(
+    run: RunArgument,
+    id: Annotated[str, typer.Argument(help="Id of a record.", metavar="ID")],
+    json: JsonOption = False,
+) -> None:
+    """One record's whole story: seed, every prompt and reply, verdicts, fate."""
+    from boostqa.report.lineage import print_story
+
+    print_story(run, id, as_json=json)
+
+
+@app.command()
+def remove(
+    run: RunArgument,
+    seed: Annotated[list[str], typer.Option(help="Id of a seed; may be given several times.", metavar="ID")],
+) -> None:
+    """Take-down: revoke seeds and all their descendants from the data set."""
+    from boostqa.report import finish
+    from boostqa.session import remove_seeds
+
+    finish(remove_seeds(run, seed))
+
+
+@app.command()
+def report(run: RunArgument) -> None:
+    """Write report.html, which opens offline."""
+    from boostqa.report import write_report
+
+    print(write_report(run))
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON Schema of recipes, for editors."""
+    import msgspec
+
+    from boostqa.recipe import Recipe
+
+    print(msgspec.json.format(msgspec.json.encode(Recipe.model_json_schema()), indent=2).decode())
+
+
+@app.command()
+def serve(
+    fake: Annotated[bool, typer.Option("--fake", help="Serve the fake provider for tests, not a model.")] = False,
+    model_path: Annotated[Path | None, typer.Option(help="A GGUF file; default: the small packaged model.")] = None,
+    threads: Annotated[int | None, typer.Option(help="CPU threads.")] = None,
+    slots: Annotated[int, typer.Option(help="Requests answered at once.")] = 8,
+    port: Annotated[int, typer.Option(help="0 takes a free one.")] = 0,
+) -> None:
+    """Run the embedded model (or the fake provider) behind an OpenAI-compatible endpoint on 127.0.0.1."""
+    if fake:
+        from boostqa.llm.fake import serve_forever as serve_fake
+
+        serve_fake(port=port)
+        return
+    from boostqa.llm.embedded import serve_forever
+
+    serve_forever(model_path=model_path, threads=threads, slots=slots, port=port)
+
+
+def main() -> NoReturn:
+    """Entry point: runs a command; errors become one message on standard error and the exit code of their kind."""
+    from boostqa.errors import BoostQAError
+
+    try:
+        app()
+        code = 0
+    except SystemExit as end:  # usage errors and --help end this way
+        code = end.code if isinstance(end.code, int) else 0
+    except BoostQAError as error:
+        print(f"boostqa: {error}", file=sys.stderr)
+        code = error.exit_code
+    except KeyboardInterrupt:
+        code = 130
+    except Exception:  # noqa: BLE001 - the last place where words can be found for it
+        import traceback
+
+        traceback.print_exc()
+        print("boostqa: this is a bug of boostqa; please report it with the lines above", file=sys.stderr)
+        code = 1
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # Threads that still work on a cancelled shard must not hold up the exit; nothing of theirs is needed.
+    os._exit(code)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,332 @@
+"""Where tasks run: this process, or spawned worker processes that each have one event loop.
+
+A worker process reads JSON lines (set-up, tasks, grants, stop) on its standard input and writes JSON lines
+(done, failed, ask, tick) on its standard output. When its input ends, its parent is gone and it exits at
+once; whatever was not committed is found in the ledger by the next run. Budgets stay in the parent: a worker
+asks for a lease now and then. No state here is needed by a resume.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from contextlib import AsyncExitStack, suppress
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from boostqa import errors
+from boostqa.errors import BoostQAError, ContractError
+from boostqa.llm.budget import Account, Ask, Governor, Grant
+from boostqa.llm.client import Clients
+from boostqa.llm.ledger import LedgerWriter
+from boostqa.llm.ledger_files import index_path
+from boostqa.llm.ledger_index import Index
+from boostqa.recipe import Recipe
+from boostqa.run import Run
+from boostqa.schedule import Task
+from boostqa.worker import Worker
+
+LANES = 4
+"""Tasks in work at a time in one process: while one shard's last calls are slow, others keep endpoints busy."""
+ATTEMPTS = 3
+"""How often a task is started before dying workers stop the run."""
+
+
+class Setup(msgspec.Struct, kw_only=True):
+    """All that a worker process needs: plain data. Keys of the recipe's endpoints come from the environment."""
+
+    root: str
+    recipe: dict[str, Any]
+    addresses: dict[str, tuple[str, str]] = {}
+    """Model name -> (url, key) of endpoints that this run started itself (the embedded model)."""
+    name: str = "worker"
+    records: int = 0
+
+
+class Usage(msgspec.Struct, kw_only=True):
+    """Live numbers for the display; the truth is in the ledger."""
+
+    records: int = 0
+    calls: int = 0
+    in_flight: int = 0
+
+
+class LocalExecutor:
+    """Tasks in this process, several at a time; the executor for one worker and for tests."""
+
+    def __init__(self, setup: Setup, governor: Governor) -> None:
+        self.slots = LANES
+        self.usage = Usage()
+        self._setup = setup
+        self._governor = governor
+        self._stack = AsyncExitStack()
+        self._worker: Worker | None = None
+
+    async def __aenter__(self) -> LocalExecutor:
+        async def ask(message: Ask) -> Grant:
+            return self._governor.ask(message)
+
+        account = Account(self._setup.name, ask)
+        self._worker = await open_worker(self._setup, account, self._stack, self._count)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._stack.aclose()
+
+    def _count(self) -> None:
+        self.usage.records += 1
+
+    async def submit(self, task: Task) -> None:
+        """Runs a task to its commit."""
+        assert self._worker is not None
+        await self._worker.execute(task)
+
+    def drain(self) -> None:
+        """Lets records in work finish and starts no others."""
+        if self._worker is not None:
+            self._worker.stopping = True
+
+
+async def open_worker(setup: Setup, account: Account, stack: AsyncExitStack, on_record: Any) -> Worker:
+    """A worker with its ledger writer and clients; `stack` closes them in order."""
+    recipe = Recipe.model_validate(setup.recipe)
+    run = Run.open(Path(setup.root))
+    writer = await stack.enter_async_context(LedgerWriter())
+    stack.push_async_callback(account.close)
+    clients = await stack.enter_async_context(Clients(recipe.models, account=account, addresses=setup.addresses))
+    path = index_path(run.root)
+    index = Index(path) if path.exists() else None
+    if index is not None:
+        stack.callback(index.close)
+    return Worker(recipe, run, clients, writer, index, on_record)
+
+
+class ProcessExecutor:
+    """Tasks in spawned processes; a process that dies is replaced and its tasks start again."""
+
+    def __init__(self, setup: Setup, governor: Governor, workers: int) -> None:
+        self.slots = LANES * workers
+        self.usage = Usage()
+        self._setup = setup
+        self._governor = governor
+        self._children = [_Child(self, f"worker-{i}") for i in range(workers)]
+
+    async def __aenter__(self) -> ProcessExecutor:
+        await asyncio.gather(*(child.start() for child in self._children))
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await asyncio.gather(*(child.close() for child in self._children))
+
+    async def submit(self, task: Task) -> None:
+        """Runs a task in the process with the fewest; starts it again when that process dies.
+
+        Raises:
+            StorageStop: when processes keep dying under this task, most likely for lack of memory.
+        """
+        for _ in range(ATTEMPTS):
+            child = min(self._children, key=lambda c: len(c.waiting))
+            try:
+                return await child.run(task)
+            except _Died as death:
+                code = death.args[0]
+        raise errors.StorageStop(
+            f"{task.segment}/{task.entry}.{task.step} {task.shard}: {ATTEMPTS} worker processes died in it "
+            f"(exit code {code}); most likely memory: use fewer --workers"
+        )
+
+    def drain(self) -> None:
+        """Lets records in work finish and starts no others."""
+        for child in self._children:
+            child.send({"stop": True})
+
+    def setup_for(self, name: str) -> Setup:
+        """Set-up of one worker process."""
+        return msgspec.structs.replace(self._setup, name=name)
+
+    def answer(self, message: Ask) -> Grant:
+        """The governor's answer to a worker."""
+        return self._governor.ask(message)
+
+    def lost(self, name: str) -> None:
+        """A worker died: its lease counts as spent until the ledger says better at the next start."""
+        self._governor.lost(name)
+
+
+class _Died(Exception):
+    """A worker process ended by itself; holds its exit code."""
+
+
+class _Child:
+    """Parent's side of one worker process."""
+
+    def __init__(self, executor: ProcessExecutor, name: str) -> None:
+        self.waiting: dict[int, asyncio.Future[None]] = {}
+        self._executor = executor
+        self._name = name
+        self._next = 0
+        self._closing = False
+        self._process: asyncio.subprocess.Process | None = None
+        self._reader: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Spawns the process and sends the set-up."""
+        self._process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "boostqa.executor",
+            stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, limit=1 << 26,
+            start_new_session=True,  # Ctrl-C reaches the parent alone, which then tells its workers
+        )  # fmt: skip
+        self.send(msgspec.to_builtins(self._executor.setup_for(self._name)))
+        self._reader = asyncio.create_task(self._read())
+
+    def send(self, message: Any) -> None:
+        """One JSON line to the process; a process that is gone hears nothing."""
+        if self._process is not None and self._process.stdin is not None:
+            with suppress(ConnectionError, RuntimeError):
+                self._process.stdin.write(msgspec.json.encode(message) + b"\n")
+
+    async def run(self, task: Task) -> None:
+        """Sends a task and waits for its end."""
+        self._next += 1
+        number = self._next
+        future = self.waiting[number] = asyncio.get_running_loop().create_future()
+        self.send({"task": task, "n": number})
+        try:
+            await future
+        finally:
+            self.waiting.pop(number, None)
+
+    async def _read(self) -> None:
+        assert self._process is not None
+        assert self._process.stdout is not None
+        while line := await self._process.stdout.readline():
+            self._receive(msgspec.json.decode(line))
+        code = await self._process.wait()
+        if not self._closing:
+            self._executor.lost(self._name)
+            await self.start()
+        for future in list(self.waiting.values()):
+            if not future.done():
+                future.set_exception(_Died(code))
+
+    def _receive(self, message: dict[str, Any]) -> None:
+        if "ask" in message:
+            grant = self._executor.answer(msgspec.convert(message["ask"], Ask))
+            self.send({"grant": grant, "n": message["n"]})
+        elif "tick" in message:
+            self._executor.usage.records += message["tick"]
+        else:
+            future = self.waiting.get(message["n"])
+            if future is None or future.done():
+                return
+            if "error" in message:
+                future.set_exception(_rebuilt(message["error"], message["text"]))
+            else:
+                future.set_result(None)
+
+    async def close(self) -> None:
+        """Ends the process: first by closing its input, then by force."""
+        self._closing = True
+        if self._process is None:
+            return
+        if self._process.stdin is not None:
+            self._process.stdin.close()
+        try:
+            await asyncio.wait_for(self._process.wait(), 5)
+        except TimeoutError:
+            self._process.kill()
+            await self._process.wait()
+        if self._reader is not None:
+            await self._reader
+
+
+def _rebuilt(name: str, text: str) -> BoostQAError:
+    kind = getattr(errors, name, None)
+    if isinstance(kind, type) and issubclass(kind, BoostQAError):
+        return kind(text)
+    return ContractError(f"{name}: {text}")
+
+
+class _Service:
+    """Worker's side: one event loop, tasks as they come, asks answered by the parent."""
+
+    def __init__(self, output: int) -> None:
+        self._output = output
+        self._grants: dict[int, asyncio.Future[Grant]] = {}
+        self._number = 0
+        self._ticks = 0
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def _send(self, message: Any) -> None:
+        # A pipe write this small is whole or not at all, and a parent that is gone ends us by end of input.
+        with suppress(BrokenPipeError):
+            os.write(self._output, msgspec.json.encode(message) + b"\n")
+
+    async def ask(self, message: Ask) -> Grant:
+        """Carries a lease request to the governor in the parent."""
+        self._number += 1
+        future: asyncio.Future[Grant] = asyncio.get_running_loop().create_future()
+        self._grants[self._number] = future
+        self._send({"ask": message, "n": self._number})
+        return await future
+
+    def _count(self) -> None:
+        self._ticks += 1
+
+    async def _tick(self) -> None:
+        while True:
+            await asyncio.sleep(0.5)
+            if self._ticks:
+                self._send({"tick": self._ticks})
+                self._ticks = 0
+
+    async def _execute(self, worker: Worker, task: Task, number: int) -> None:
+        try:
+            await worker.execute(task)
+        except BoostQAError as error:
+            self._send({"n": number, "error": type(error).__name__, "text": str(error)})
+        except Exception as error:
+            import traceback
+
+            traceback.print_exc()
+            self._send({"n": number, "error": type(error).__name__, "text": f"{error} (see the traceback above)"})
+        else:
+            self._send({"n": number})
+
+    async def run(self, reader: asyncio.StreamReader) -> None:
+        """Serves until the input ends."""
+        setup = msgspec.json.decode(await reader.readline(), type=Setup)
+        async with AsyncExitStack() as stack:
+            worker = await open_worker(setup, Account(setup.name, self.ask), stack, self._count)
+            ticker = asyncio.create_task(self._tick())
+            while line := await reader.readline():
+                message = msgspec.json.decode(line)
+                if "task" in message:
+                    task = msgspec.convert(message["task"], Task)
+                    job = asyncio.create_task(self._execute(worker, task, message["n"]))
+                    self._tasks.add(job)
+                    job.add_done_callback(self._tasks.discard)
+                elif "grant" in message:
+                    self._grants.pop(message["n"]).set_result(msgspec.convert(message["grant"], Grant))
+                else:
+                    worker.stopping = True
+            # End of input: the parent is done or gone. Nobody can answer any more, so leave at once.
+            ticker.cancel()
+            await asyncio.wait_for(worker.writer.close(), 3)
+            os._exit(0)
+
+
+async def _serve() -> None:
+    output = os.dup(1)
+    os.dup2(2, 1)  # a library that prints must not break the protocol
+    reader = asyncio.StreamReader(limit=1 << 26)
+    await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
+    await _Service(output).run(reader)
+
+
+
+if __name__ == "__main__":
+    asyncio.run(_serve())

@@ -1,0 +1,308 @@
+"""Drives a run: segments in order, rounds until nothing is missing, release; resume and growth.
+
+The runner keeps no state that a resume would need: it reads what is committed, asks `schedule.py` what may
+run now, hands tasks to the executor, and writes an entry's manifest when its last shard is in.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Protocol
+
+from boostqa.errors import ContractError, Stop, UserError
+from boostqa.identity import digest_bytes
+from boostqa.pipeline import PIPELINE, Entry, entries, part_of
+from boostqa.recipe import Recipe, dump, identity_of, stages_in_order
+from boostqa.run import Run
+from boostqa.schedule import Node, Schedule, Task
+from boostqa.shard import Counts
+from boostqa.stage import Kit, Stage
+from boostqa.view import View, entry_folder
+
+PACKAGE = Path(__file__).parent
+DRAIN_SECONDS = 60.0
+"""How long a stopping run waits for calls in flight (the user's own stop is cut short, see `session.py`)."""
+
+
+class Executor(Protocol):
+    """Where tasks run."""
+
+    slots: int
+    """How many tasks may be submitted at once."""
+
+    async def submit(self, task: Task) -> None:
+        """Runs a task to its commit. Raises what the task raised."""
+        ...
+
+    def drain(self) -> None:
+        """Lets records in work finish and starts no others; tasks then raise `Interrupted`."""
+        ...
+
+
+class Progress(Protocol):
+    """What a session tells a display."""
+
+    def begin(self, run: Run, executor: Any, governor: Any) -> None:
+        """The session begins; `executor.usage` and `governor.spent` are live."""
+        ...
+
+    def segment(self, name: str, schedule: Schedule) -> None:
+        """A segment begins; `schedule` is live."""
+        ...
+
+    def entry(self, segment: str, name: str, counts: Counts) -> None:
+        """An entry is complete."""
+        ...
+
+
+class Runner:
+    """One session on a run folder. Use under the folder's lock."""
+
+    def __init__(self, recipe: Recipe, run: Run, executor: Executor, progress: Progress) -> None:
+        self.recipe = recipe
+        self.run = run
+        self.executor = executor
+        self.progress = progress
+        self._active: dict[str, int] = {}
+        self._since: dict[str, float] = {}
+
+    async def __call__(self, until: str | None = None) -> None:
+        """Runs what is missing, up to and including the entry `until` if given.
+
+        Raises:
+            ChangedRun: results of another recipe are in the folder.
+            Stop: budget, provider, storage or the user ended the run; resumable.
+        """
+        for segment in self.segments():
+            await self._segment(segment, until)
+            if until and until in [entry.name for entry in entries(part_of(segment))]:
+                return
+        if until is None or until == "dataset":
+            await self._release()
+
+    def accept_recipe(self) -> None:
+        """Compares the recipe with what the folder was made with, then makes it the recipe in force.
+
+        Raises:
+            ChangedRun: naming what changed; nothing is written then.
+        """
+        for segment in self.run.segments:
+            for entry in entries(part_of(segment["name"])):
+                if f"{segment['name']}/{entry.name}" in self.run.info["entries"]:
+                    stage = self._stage(entry, segment["name"])
+                    self.run.claim(segment["name"], entry.name, self.identity(entry, segment["name"], stage))
+        self.run.write_recipe(dump(self.recipe))
+
+    def segments(self) -> Iterator[str]:
+        """Segments begun earlier, then the head or a grown head for new sources, then rounds while wanted."""
+        yield from [segment["name"] for segment in self.run.segments]
+        begun = {name for segment in self.run.segments for name in segment.get("sources", [])}
+        gone = begun - set(self.recipe.source_names)
+        if gone:
+            raise UserError(
+                f"{self.run.root}: seeds.sources lacks {', '.join(sorted(gone))}, which this run was made with; "
+                "put it back, or take another --out"
+            )
+        new = [name for name in self.recipe.source_names if name not in begun]
+        if new:
+            grown = sum(part_of(segment["name"]) == "head" for segment in self.run.segments)
+            name = f"grow-{grown}" if grown else "head"
+            self.run.add_segment({"name": name, "sources": new})
+            yield name
+        while (number := self._next_round()) is not None:
+            self.run.add_segment({"name": f"round-{number}"})
+            yield f"round-{number}"
+
+    def _next_round(self) -> int | None:
+        rounds = sum(part_of(segment["name"]) == "round" for segment in self.run.segments)
+        entry = entries("round")[0]
+        kit = self._kit(entry, f"round-{rounds + 1}")
+        return rounds + 1 if self.recipe.stage(entry.stage).wanted(kit) else None
+
+    def _kit(self, entry: Entry, segment: str) -> Kit:
+        names = [s["name"] for s in self.run.segments]
+        view = View(self.run, entry, segment, names)
+        return Kit(entry=entry.name, segment=segment, shard="", shards=view, revoked=self.run.revoked)
+
+    def _stage(self, entry: Entry, segment: str) -> Stage:
+        sources = next((s.get("sources") for s in self.run.segments if s["name"] == segment), None)
+        return self.recipe.stage(entry.stage, sources)
+
+    # One segment
+
+    async def _segment(self, segment: str, until: str | None = None) -> None:
+        chosen = []
+        for entry in entries(part_of(segment)):
+            stage = self._stage(entry, segment)
+            fingerprint = self.run.claim(segment, entry.name, self.identity(entry, segment, stage))
+            folder = entry_folder(self.run, segment, entry)
+            manifest = folder.manifest()
+            if manifest is not None and manifest["fingerprint"] != fingerprint:
+                raise ContractError(f"{folder.manifest_path}: made under {manifest['fingerprint']}, not {fingerprint}")
+            chosen.append((entry, stage, folder))
+            if entry.name == until:
+                break
+        if all(folder.manifest() is not None for _, _, folder in chosen):
+            return
+        schedule = Schedule(chosen)
+        self.progress.segment(segment, schedule)
+        await self._drive(segment, schedule)
+
+    async def _drive(self, segment: str, schedule: Schedule) -> None:
+        """Keeps the executor full until the segment is complete or a task raises."""
+        self._complete_entries(segment, schedule)
+        running: dict[asyncio.Task[None], tuple[Node, str]] = {}
+        names = [s["name"] for s in self.run.segments]
+        try:
+            while not schedule.complete:
+                while len(running) < self.executor.slots and (found := schedule.next()):
+                    node, shard = found
+                    task = Task(
+                        segment=segment,
+                        entry=node.entry.name,
+                        step=node.step.name,
+                        kind=node.kind,
+                        shard=shard,
+                        segments=names,
+                    )
+                    running[asyncio.create_task(self.executor.submit(task))] = found
+                    self._clock(segment, node.entry.name, +1)
+                if not running:
+                    stuck = [f"{n.entry.name}.{n.step.name}" for n in schedule.nodes if not n.complete]
+                    raise ContractError(f"{segment}: nothing can run, but these are not complete: {stuck}")
+                done, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+                for finished in done:
+                    node, shard = running.pop(finished)
+                    self._clock(segment, node.entry.name, -1)
+                    finished.result()
+                    schedule.finish(node, shard)
+                self._complete_entries(segment, schedule)
+        except Stop:
+            # Calls in flight are being paid: let the records in work finish, start no others.
+            self.executor.drain()
+            if running:
+                await asyncio.wait(running, timeout=DRAIN_SECONDS)
+            raise
+        finally:
+            for task_left in running:
+                task_left.cancel()
+            await asyncio.gather(*running, return_exceptions=True)
+            for node, _ in running.values():
+                self._clock(segment, node.entry.name, -1)
+
+    def _complete_entries(self, segment: str, schedule: Schedule) -> None:
+        for entry, folder in dict((n.entry.name, (n.entry, n.folder)) for n in schedule.nodes).values():
+            if schedule.entry_complete(entry) and not folder.manifest_path.exists():
+                known = self.run.info["entries"][f"{segment}/{entry.name}"]
+                counts = folder.commit_manifest(schedule.outputs(entry), known["identity"], known["fingerprint"])
+                self.run.save()
+                self.progress.entry(segment, entry.name, counts)
+
+    def _clock(self, segment: str, name: str, step: int) -> None:
+        """Counts the running tasks of an entry; the time with at least one is the entry's wall time."""
+        before = self._active.get(name, 0)
+        self._active[name] = before + step
+        if before == 0:
+            self._since[name] = time.monotonic()
+        elif before + step == 0:
+            self.run.note_time(segment, name, time.monotonic() - self._since[name])
+
+    # The release is derived and costs nothing: it is made again whenever anything before it changed.
+
+    async def _release(self) -> None:
+        entry = entries("release")[0]
+        stage = self._stage(entry, "release")
+        folder = entry_folder(self.run, "release", entry)
+        identity = self.identity(entry, "release", stage)
+        known = self.run.info["entries"].get(f"release/{entry.name}")
+        if known is not None and known["identity"] != identity:
+            shutil.rmtree(folder.path, ignore_errors=True)
+            self.run.forget("release", entry.name)
+        self.run.claim("release", entry.name, identity)
+        if folder.manifest() is None:
+            schedule = Schedule([(entry, stage, folder)])
+            self.progress.segment("release", schedule)
+            await self._drive("release", schedule)
+
+    # Identity
+
+    def identity(self, entry: Entry, segment: str, stage: Stage) -> dict[str, Any]:
+        """Everything that an entry's results depend on, as plain data; its hash is the fingerprint."""
+        models = {}
+        for role in stage.roles:
+            models[role] = {name: identity_of(self.recipe.models[name]) for name in self.recipe.roles.of(role)}
+        identity: dict[str, Any] = {
+            "stage": stage.name,
+            "version": stage.version,
+            "config": identity_of(stage.config),
+            "models": models,
+            "assets": {name: digest_bytes((PACKAGE / name).read_bytes()) for name in stage.assets},
+            "extra": stage.identity(),
+            "inputs": self._inputs(entry, segment),
+        }
+        if part_of(segment) == "release":
+            identity["revoked"] = sorted(self.run.revoked)
+            identity["config"] = stage.config.model_dump(mode="json")
+        return identity
+
+    def _inputs(self, entry: Entry, segment: str) -> dict[str, str]:
+        """Fingerprints of all entries whose results this one may read."""
+        names = [s["name"] for s in self.run.segments]
+        before = names[: names.index(segment)] if segment in names else names
+        refs = {ref for group in entry.reads.values() for ref in group}
+        found = {}
+        for place in [*before, segment]:
+            for other in entries(part_of(place)):
+                direct = place == segment and other.name == entry.input and other.part == entry.part
+                read = other.ref in refs and (place != segment or PIPELINE.index(other) < PIPELINE.index(entry))
+                if direct or read:
+                    found[f"{place}/{other.name}"] = self.run.info["entries"][f"{place}/{other.name}"]["fingerprint"]
+        return found
+
+
+def redo(run: Run, name: str) -> None:
+    """Removes the results of an entry and of everything after it, so that the next run makes them again.
+
+    The ledger stays: what was paid is found again. Later segments go as a whole, since they build on these.
+
+    Raises:
+        UserError: for a name that is not in the pipeline.
+    """
+    if name not in stages_in_order():
+        raise UserError(f"--redo {name}: no such stage; known: {', '.join(stages_in_order())}")
+    place = next((i for i, s in enumerate(run.segments) if name in _names(s["name"])), None)
+    if place is not None:
+        segment = run.segments[place]["name"]
+        _remove(run, segment, _names(segment)[_names(segment).index(name) :])
+        for later in run.segments[place + 1 :]:
+            _remove(run, later["name"], _names(later["name"]))
+            shutil.rmtree(run.root / later["name"], ignore_errors=True)
+        run.info["segments"] = run.info["segments"][: place + 1]
+    _remove(run, "release", _names("release"))
+    run.save()
+
+
+def _names(segment: str) -> list[str]:
+    return [entry.name for entry in entries(part_of(segment))]
+
+
+def _remove(run: Run, segment: str, names: list[str]) -> None:
+    for entry in entries(part_of(segment)):
+        if entry.name in names:
+            shutil.rmtree(entry_folder(run, segment, entry).path, ignore_errors=True)
+            run.forget(segment, entry.name)
+
+
+def check_files(recipe: Recipe) -> None:
+    """Checks everything about stages that can be known before the first paid request.
+
+    Raises:
+        UserError: a missing file, an unknown label, a licence that is not allowed, ... (each stage's `check`).
+    """
+    for stage in dict.fromkeys(entry.stage for entry in PIPELINE):
+        recipe.stage(stage).check()
+

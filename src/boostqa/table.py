@@ -1,0 +1,131 @@
+"""Records as Arrow tables and back: the one schema of all work tables, typed and fixed from the first shard.
+
+`SCHEMA_VERSION` is stored in every file; a change of the columns raises it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from boostqa.errors import ContractError
+from boostqa.record import Drop, Event, Labels, Record, Requested, SeedText, Source
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+SCHEMA_VERSION = 1
+
+_TYPES: dict[str, str] = {
+    "str": "string",
+    "float": "double",
+    "int": "int64",
+    "bool": "bool",
+    "list[str]": "list<string>",
+    "dict[str, float]": "map<double>",
+}
+_STRUCTS: dict[str, type[msgspec.Struct]] = {
+    "Labels": Labels,
+    "Requested": Requested,
+    "Source": Source,
+    "SeedText": SeedText,
+    "Event": Event,
+    "Drop": Drop,
+}
+
+
+@cache
+def arrow_type(name: str) -> pa.DataType:
+    """Arrow type by a short name: string, double, int64, uint64, bool, binary, list<T>, map<T> (string keys)."""
+    import pyarrow as pa
+
+    if name.startswith("list<"):
+        return pa.list_(arrow_type(name[5:-1]))
+    if name.startswith("map<"):
+        return pa.map_(pa.string(), arrow_type(name[4:-1]))
+    simple = {
+        "string": pa.string(),
+        "double": pa.float64(),
+        "float": pa.float32(),
+        "int64": pa.int64(),
+        "uint64": pa.uint64(),
+        "int32": pa.int32(),
+        "bool": pa.bool_(),
+        "binary": pa.binary(),
+    }
+    if name not in simple:
+        raise ContractError(f"arrow type {name!r} is not known; use one of {sorted(simple)}, list<T> or map<T>")
+    return simple[name]
+
+
+def schema_of(columns: Mapping[str, str]) -> pa.Schema:
+    """Arrow schema from column -> short type name (as in `Map.rows`)."""
+    import pyarrow as pa
+
+    return pa.schema([(name, arrow_type(kind)) for name, kind in columns.items()])
+
+
+def _field_type(annotation: str) -> pa.DataType:
+    import pyarrow as pa
+
+    text = annotation.removesuffix(" | None")
+    if text.startswith("list[") and text[5:-1] in _STRUCTS:
+        return pa.list_(_struct_type(_STRUCTS[text[5:-1]]))
+    if text in _STRUCTS:
+        return _struct_type(_STRUCTS[text])
+    if text.startswith("Literal") or text in ("Kind", "Level"):
+        return pa.string()
+    return arrow_type(_TYPES[text])
+
+
+def _struct_type(struct: type[msgspec.Struct]) -> pa.DataType:
+    import pyarrow as pa
+
+    return pa.struct([(name, _field_type(str(kind))) for name, kind in struct.__annotations__.items()])
+
+
+@cache
+def record_schema() -> pa.Schema:
+    """Schema of kept and dropped tables, read off `Record`'s annotations."""
+    import pyarrow as pa
+
+    fields = [(name, _field_type(str(kind))) for name, kind in Record.__annotations__.items()]
+    return pa.schema(fields, metadata={"boostqa.schema": str(SCHEMA_VERSION)})
+
+
+_ALL_FIELDS: dict[type[msgspec.Struct], tuple[str, ...]] = {}
+
+
+def _plain(value: Any) -> Any:
+    """Structs to dicts with every field present (Arrow wants typed nulls and no missing keys)."""
+    if isinstance(value, msgspec.Struct):
+        kind = type(value)
+        if kind not in _ALL_FIELDS:
+            _ALL_FIELDS[kind] = kind.__struct_fields__
+        return {name: _plain(getattr(value, name)) for name in _ALL_FIELDS[kind]}
+    if isinstance(value, dict):
+        return sorted(value.items())
+    if isinstance(value, list) and value and isinstance(value[0], msgspec.Struct):
+        return [_plain(item) for item in value]
+    return value
+
+
+def to_table(records: Iterable[Record]) -> pa.Table:
+    """Records as one table of `record_schema()`; scores are sorted by name so that equal records give equal bytes."""
+    import pyarrow as pa
+
+    return pa.Table.from_pylist([_plain(record) for record in records], schema=record_schema())
+
+
+_MAPS = ("scores", "variables")
+
+
+def from_table(table: pa.Table) -> list[Record]:
+    """Records of a table with all columns of `record_schema()`."""
+    records = []
+    for row in table.to_pylist(maps_as_pydicts="strict"):
+        records.append(msgspec.convert({k: v for k, v in row.items() if v is not None}, Record))
+    return records

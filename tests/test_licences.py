@@ -1,0 +1,53 @@
+from __future__ import annotations
+
+import pytest
+
+from boostqa.licences import canonical, compatible, most_restrictive, rank
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [
+        ("CC BY 4.0", "CC-BY-4.0"),
+        ("cc-by-nc-sa-4.0", "CC-BY-NC-SA-4.0"),
+        ("GFDL 1.2", "GFDL-1.2"),
+        ("GPL-3.0-or-later", "GPL-3.0"),
+        ("MIT License", "MIT"),
+        ("CC-BY-SA-3.0 OR MIT", "MIT"),
+        ("house rules", "house rules"),
+        (None, "unknown"),
+        (" ", "unknown"),
+    ],
+)
+def test_spellings(given: str | None, meant: str) -> None:
+    assert canonical(given) == meant
+
+
+def test_order_goes_from_free_to_restrictive() -> None:
+    order = ["CC0-1.0", "public domain", "MIT", "BSD", "Apache-2.0", "ODC-BY", "CC-BY-4.0", "CC-BY-SA-3.0"]
+    order += ["CC-BY-SA-4.0", "GFDL-1.3", "CC-BY-NC-4.0", "CC-BY-NC-SA-4.0", "house rules"]
+    assert [rank(name) for name in order] == sorted({rank(name) for name in order})
+    for i, name in enumerate(order):
+        assert most_restrictive(order[: i + 1]) == canonical(name)
+    assert most_restrictive([]) == "unknown"
+
+
+@pytest.mark.parametrize(
+    ("left", "right", "may"),
+    [
+        ("CC-BY-4.0", "CC-BY-NC-SA-4.0", True),
+        ("CC-BY-SA-3.0", "CC-BY-SA-4.0", True),
+        ("CC-BY-SA-4.0", "CC-BY-NC-SA-4.0", False),
+        ("CC-BY-SA-4.0", "CC-BY-NC-4.0", False),
+        ("CC-BY-SA-4.0", "GFDL-1.3", False),
+        ("CC-BY-NC-4.0", "CC-BY-NC-SA-4.0", True),
+        ("CC-BY-ND-4.0", "CC0-1.0", False),
+        ("house rules", "house rules", True),
+        ("house rules", "other words", False),
+        ("house rules", "MIT", True),
+        ("house rules", "CC-BY-SA-4.0", False),
+    ],
+)
+def test_which_may_meet(left: str, right: str, may: bool) -> None:
+    assert compatible(left, right) is may
+    assert compatible(right, left) is may
