@@ -1,7 +1,7 @@
 """Where tasks run: this process, or spawned worker processes that each have one event loop.
 
-A worker process reads JSON lines (set-up, tasks, grants, stop) on its standard input and writes JSON lines
-(done, failed, ask, tick) on its standard output. When its input ends, its parent is gone and it exits at
+A worker process reads messages (set-up, tasks, grants, stop) on its standard input and writes messages (done,
+failed, ask, tick) on its standard output: msgpack behind a length of four bytes (JSON has no infinity). When its input ends, its parent is gone and it exits at
 once; whatever was not committed is found in the ledger by the next run. Budgets stay in the parent: a worker
 asks for a lease now and then. No state here is needed by a resume.
 """
@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+from collections.abc import Callable
 from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 from typing import Any
@@ -18,12 +19,12 @@ from typing import Any
 import msgspec
 
 from boostqa import errors
+from boostqa.check import models_in_use
 from boostqa.errors import BoostQAError, ContractError
 from boostqa.llm.budget import Account, Ask, Governor, Grant
-from boostqa.llm.client import Clients
+from boostqa.llm.clients import Address, Clients
 from boostqa.llm.ledger import LedgerWriter
-from boostqa.llm.ledger_files import index_path
-from boostqa.llm.ledger_index import Index
+from boostqa.llm.ledger_files import Index, index_path
 from boostqa.recipe import Recipe
 from boostqa.run import Run
 from boostqa.schedule import Task
@@ -40,10 +41,11 @@ class Setup(msgspec.Struct, kw_only=True):
 
     root: str
     recipe: dict[str, Any]
-    addresses: dict[str, tuple[str, str]] = {}
-    """Model name -> (url, key) of endpoints that this run started itself (the embedded model)."""
-    name: str = "worker"
-    records: int = 0
+    addresses: dict[str, Address] = {}
+    """By model name: endpoints that this run started itself (the embedded model)."""
+    name: str = "worker-0"
+    workers: int = 1
+    """How many processes share the endpoints' limits."""
 
 
 class Usage(msgspec.Struct, kw_only=True):
@@ -57,7 +59,9 @@ class Usage(msgspec.Struct, kw_only=True):
 class LocalExecutor:
     """Tasks in this process, several at a time; the executor for one worker and for tests."""
 
-    def __init__(self, setup: Setup, governor: Governor) -> None:
+    def __init__(self, setup: Setup, governor: Governor, *, offline: bool = False) -> None:
+        """With `offline` no clients are made: for stages that ask no model."""
+        self._offline = offline
         self.slots = LANES
         self.usage = Usage()
         self._setup = setup
@@ -70,7 +74,9 @@ class LocalExecutor:
             return self._governor.ask(message)
 
         account = Account(self._setup.name, ask)
-        self._worker = await open_worker(self._setup, account, self._stack, self._count)
+        self._worker = await open_worker(
+            self._setup, account, self._stack, self._count, offline=self._offline
+        )
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -90,13 +96,23 @@ class LocalExecutor:
             self._worker.stopping = True
 
 
-async def open_worker(setup: Setup, account: Account, stack: AsyncExitStack, on_record: Any) -> Worker:
+async def open_worker(
+    setup: Setup,
+    account: Account,
+    stack: AsyncExitStack,
+    on_record: Callable[[], None],
+    *,
+    offline: bool = False,
+) -> Worker:
     """A worker with its ledger writer and clients; `stack` closes them in order."""
     recipe = Recipe.model_validate(setup.recipe)
     run = Run.open(Path(setup.root))
+    models = models_in_use(recipe)
     writer = await stack.enter_async_context(LedgerWriter())
     stack.push_async_callback(account.close)
-    clients = await stack.enter_async_context(Clients(recipe.models, account=account, addresses=setup.addresses))
+    clients = await stack.enter_async_context(
+        Clients({} if offline else models, account=account, addresses=setup.addresses, share=setup.workers)
+    )
     path = index_path(run.root)
     index = Index(path) if path.exists() else None
     if index is not None:
@@ -145,7 +161,7 @@ class ProcessExecutor:
 
     def setup_for(self, name: str) -> Setup:
         """Set-up of one worker process."""
-        return msgspec.structs.replace(self._setup, name=name)
+        return msgspec.structs.replace(self._setup, name=name, workers=len(self._children))
 
     def answer(self, message: Ask) -> Grant:
         """The governor's answer to a worker."""
@@ -154,6 +170,19 @@ class ProcessExecutor:
     def lost(self, name: str) -> None:
         """A worker died: its lease counts as spent until the ledger says better at the next start."""
         self._governor.lost(name)
+
+
+def _pack(message: Any) -> bytes:
+    body = msgspec.msgpack.encode(message)
+    return len(body).to_bytes(4, "big") + body
+
+
+async def _unpack(reader: asyncio.StreamReader) -> Any:
+    """The next message, None at the end of the stream."""
+    try:
+        return msgspec.msgpack.decode(await reader.readexactly(int.from_bytes(await reader.readexactly(4), "big")))
+    except asyncio.IncompleteReadError:
+        return None
 
 
 class _Died(Exception):
@@ -176,17 +205,17 @@ class _Child:
         """Spawns the process and sends the set-up."""
         self._process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "boostqa.executor",
-            stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, limit=1 << 26,
+            stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
             start_new_session=True,  # Ctrl-C reaches the parent alone, which then tells its workers
         )  # fmt: skip
         self.send(msgspec.to_builtins(self._executor.setup_for(self._name)))
         self._reader = asyncio.create_task(self._read())
 
     def send(self, message: Any) -> None:
-        """One JSON line to the process; a process that is gone hears nothing."""
+        """A message to the process; one that is gone hears nothing."""
         if self._process is not None and self._process.stdin is not None:
             with suppress(ConnectionError, RuntimeError):
-                self._process.stdin.write(msgspec.json.encode(message) + b"\n")
+                self._process.stdin.write(_pack(message))
 
     async def run(self, task: Task) -> None:
         """Sends a task and waits for its end."""
@@ -202,8 +231,8 @@ class _Child:
     async def _read(self) -> None:
         assert self._process is not None
         assert self._process.stdout is not None
-        while line := await self._process.stdout.readline():
-            self._receive(msgspec.json.decode(line))
+        while (message := await _unpack(self._process.stdout)) is not None:
+            self._receive(message)
         code = await self._process.wait()
         if not self._closing:
             self._executor.lost(self._name)
@@ -263,7 +292,7 @@ class _Service:
     def _send(self, message: Any) -> None:
         # A pipe write this small is whole or not at all, and a parent that is gone ends us by end of input.
         with suppress(BrokenPipeError):
-            os.write(self._output, msgspec.json.encode(message) + b"\n")
+            os.write(self._output, _pack(message))
 
     async def ask(self, message: Ask) -> Grant:
         """Carries a lease request to the governor in the parent."""
@@ -298,12 +327,11 @@ class _Service:
 
     async def run(self, reader: asyncio.StreamReader) -> None:
         """Serves until the input ends."""
-        setup = msgspec.json.decode(await reader.readline(), type=Setup)
+        setup = msgspec.convert(await _unpack(reader), Setup)
         async with AsyncExitStack() as stack:
             worker = await open_worker(setup, Account(setup.name, self.ask), stack, self._count)
             ticker = asyncio.create_task(self._tick())
-            while line := await reader.readline():
-                message = msgspec.json.decode(line)
+            while (message := await _unpack(reader)) is not None:
                 if "task" in message:
                     task = msgspec.convert(message["task"], Task)
                     job = asyncio.create_task(self._execute(worker, task, message["n"]))
@@ -313,18 +341,27 @@ class _Service:
                     self._grants.pop(message["n"]).set_result(msgspec.convert(message["grant"], Grant))
                 else:
                     worker.stopping = True
-            # End of input: the parent is done or gone. Nobody can answer any more, so leave at once.
+            # End of input: the parent is done or gone. Nobody can answer an `ask` any more, so the stack is
+            # not unwound: what was answered is written, the rest belongs to the next run.
             ticker.cancel()
-            await asyncio.wait_for(worker.writer.close(), 3)
-            os._exit(0)
+            try:
+                await asyncio.wait_for(worker.writer.close(), 3)
+            finally:
+                os._exit(0)
 
 
 async def _serve() -> None:
     output = os.dup(1)
     os.dup2(2, 1)  # a library that prints must not break the protocol
-    reader = asyncio.StreamReader(limit=1 << 26)
+    reader = asyncio.StreamReader()
     await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
-    await _Service(output).run(reader)
+    try:
+        await _Service(output).run(reader)
+    except Exception:
+        import traceback
+
+        traceback.print_exc()
+        os._exit(1)
 
 
 

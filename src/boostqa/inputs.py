@@ -1,7 +1,8 @@
 """Files that a recipe names: which they are, what they are called, and whether they changed.
 
-A path is a file, a folder (everything below it but hidden files) or a glob (`**` allowed). Files are called
-by their path below the folder or below the glob's fixed part, so a name never depends on the machine.
+A path is a file, a folder (everything below it) or a glob (`**` allowed); folders and globs leave out hidden
+files and the texts of licences, which are about the data and not data. Files are called by their path below
+the folder or below the glob's fixed part, so a name never depends on the machine.
 Knows nothing of formats, stages or recipes' sections.
 """
 
@@ -9,6 +10,7 @@ from __future__ import annotations
 
 import glob
 import hashlib
+import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +24,8 @@ SAMPLE = 65_536
 """Bytes of each of the samples that stand for a large file."""
 SAMPLES = 16
 """A file of at most SAMPLE * SAMPLES bytes is hashed whole, a larger one by this many samples."""
+
+_ASIDE = re.compile(r"(?:^|/)(?:\.|(?:LICEN[CS]E|COPYING|NOTICE)(?:[-.][^/]*)?$)", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -40,25 +44,41 @@ def expand(path: str, key: str) -> list[InputFile]:
     Raises:
         UserError: if there is no such file, or the folder or glob has no files.
     """
-    if glob.has_magic(path) and not Path(path).exists():
-        base = Path(path)
-        while glob.has_magic(str(base)):
-            base = base.parent
+    base = _base(path)
+    if base == Path(path):
+        found, what = list(base.rglob("*")), "the folder has no files; put files there or name another"
+    elif _is_glob(path):
         found = [Path(name) for name in glob.glob(path, recursive=True)]
         what = "the glob matches no file; correct the pattern"
-    elif Path(path).is_dir():
-        base = Path(path)
-        found = list(base.rglob("*"))
-        what = "the folder has no files; put files there or name another"
     else:
-        base = Path(path).parent
         found = [Path(path)]
         what = "no such file or folder; correct the path (it is relative to the recipe's folder)"
     files = [InputFile(p.relative_to(base).as_posix(), str(p)) for p in found if p.is_file()]
-    files = [file for file in files if not any(part.startswith(".") for part in file.name.split("/"))]
+    if found != [Path(path)]:
+        files = [file for file in files if not _ASIDE.search(file.name)]
     if not files:
         raise UserError(f"{key}: {path}: {what}")
     return sorted(files, key=lambda file: file.name)
+
+
+def locate(path: str, name: str) -> str:
+    """Where the file called `name` under `path` lies on this machine."""
+    return str(_base(path) / name)
+
+
+def _is_glob(path: str) -> bool:
+    return glob.has_magic(path) and not Path(path).exists()
+
+
+def _base(path: str) -> Path:
+    """The folder that names of files under `path` are relative to."""
+    base = Path(path)
+    if base.is_dir():
+        return base
+    base = base.parent
+    while _is_glob(path) and glob.has_magic(str(base)):
+        base = base.parent
+    return base
 
 
 def fingerprint(file: InputFile) -> list[str | int]:

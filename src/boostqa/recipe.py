@@ -29,7 +29,6 @@ from boostqa.stages.seeds import Seeds
 from boostqa.stages.synthesize import Synthesize
 from boostqa.stages.verify import Verify
 
-
 _PATHS = ("path", "model_path", "benchmarks", "edited", "taxonomy")
 """Keys whose values are files: relative to the recipe's folder."""
 

@@ -59,6 +59,19 @@ class Progress(Protocol):
         ...
 
 
+class Silent:
+    """Progress that nobody watches."""
+
+    def begin(self, run: Run, executor: Any, governor: Any) -> None:
+        """Nothing."""
+
+    def segment(self, name: str, schedule: Schedule) -> None:
+        """Nothing."""
+
+    def entry(self, segment: str, name: str, counts: Counts) -> None:
+        """Nothing."""
+
+
 class Runner:
     """One session on a run folder. Use under the folder's lock."""
 
@@ -82,7 +95,7 @@ class Runner:
             if until and until in [entry.name for entry in entries(part_of(segment))]:
                 return
         if until is None or until == "dataset":
-            await self._release()
+            await self.release()
 
     def accept_recipe(self) -> None:
         """Compares the recipe with what the folder was made with, then makes it the recipe in force.
@@ -213,7 +226,8 @@ class Runner:
 
     # The release is derived and costs nothing: it is made again whenever anything before it changed.
 
-    async def _release(self) -> None:
+    async def release(self) -> None:
+        """Makes the data set from what the rounds have accepted, if it is not there as it should be."""
         entry = entries("release")[0]
         stage = self._stage(entry, "release")
         folder = entry_folder(self.run, "release", entry)

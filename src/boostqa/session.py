@@ -15,15 +15,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from boostqa.errors import BoostQAError, Interrupted
+from boostqa.check import models_in_use, preflight
+from boostqa.errors import BoostQAError, Interrupted, UserError
 from boostqa.executor import LocalExecutor, ProcessExecutor, Setup
 from boostqa.llm import embedded
 from boostqa.llm.budget import Governor, Limits
-from boostqa.llm.client import preflight
+from boostqa.llm.clients import Address
 from boostqa.llm.ledger_files import index_run, spent
 from boostqa.recipe import Recipe, load
 from boostqa.run import Run
-from boostqa.runner import Progress, Runner, check_files, redo
+from boostqa.runner import Progress, Runner, Silent, check_files, redo
 
 STOP_SECONDS = 4.0
 """After Ctrl-C: how long records in work may finish; with the clean-up this stays below 5 s."""
@@ -61,15 +62,15 @@ def run_session(recipe_path: Path, options: Options, progress: Progress) -> Run:
     return run
 
 
-def start_embedded(recipe: Recipe, stack: ExitStack) -> dict[str, tuple[str, str]]:
-    """Starts one server per embedded model in use; `stack` stops them. Model name -> (url, key)."""
-    started: dict[str | None, tuple[str, str]] = {}
+def start_embedded(recipe: Recipe, stack: ExitStack) -> dict[str, Address]:
+    """Starts one server per embedded model in use; `stack` stops them. Addresses by model name."""
+    started: dict[str | None, Address] = {}
     addresses = {}
-    for name, model in recipe.models.items():
+    for name, model in models_in_use(recipe).items():
         if model.embedded:
             if model.model_path not in started:
                 server = stack.enter_context(embedded.serve(model.model_path))
-                started[model.model_path] = (server.url, server.api_key)
+                started[model.model_path] = Address(server.url, server.api_key)
             addresses[name] = started[model.model_path]
     return addresses
 
@@ -89,11 +90,11 @@ def _session(run: Run) -> Iterator[None]:
 
 
 async def _run(
-    recipe: Recipe, run: Run, options: Options, progress: Progress, addresses: dict[str, tuple[str, str]]
+    recipe: Recipe, run: Run, options: Options, progress: Progress, addresses: dict[str, Address]
 ) -> None:
     governor = Governor(_limits(recipe), spent(run.root), _hours(run))
     setup = Setup(root=str(run.root), recipe=recipe.model_dump(mode="json"), addresses=addresses)
-    await preflight(recipe.models, addresses, money_budget=recipe.budget.money is not None)
+    await preflight(recipe, addresses)
     index_run(run.root, options.reuse).close()
     executor = (
         ProcessExecutor(setup, governor, options.workers) if options.workers > 1 else LocalExecutor(setup, governor)
@@ -148,3 +149,35 @@ def _seconds(stamp: str | None) -> float | None:
 
     return float(calendar.timegm(time.strptime(stamp, "%Y-%m-%dT%H:%M:%SZ"))) if stamp else None
 
+
+def remove_seeds(path: Path, seeds: list[str]) -> Run:
+    """Takes seeds down: notes them, and makes the release again without them and their descendants.
+
+    Raises:
+        UserError: for an id that is no seed of this run; nothing is changed then.
+    """
+    run = Run.open(path)
+    with run.lock():
+        recipe = load(run.root / "recipe.yaml")
+        known = _seed_ids(run)
+        for seed in seeds:
+            if seed not in known:
+                raise UserError(f"--seed {seed}: {run.root} has no such seed; `boostqa show` prints a record's parents")
+        run.revoke(seeds)
+        if any(segment["name"].startswith("round-") for segment in run.segments):
+            setup = Setup(root=str(run.root), recipe=recipe.model_dump(mode="json"))
+            asyncio.run(_release_again(recipe, run, setup))
+    return run
+
+
+def _seed_ids(run: Run) -> set[str]:
+    from boostqa.shard import read_parquet
+
+    paths = [p for s in ("", "grow-*/") for p in run.root.glob(f"{s}00-seeds/kept/*.parquet")]
+    return {i for path in paths for i in read_parquet(path, ["id"]).column("id").to_pylist()}
+
+
+async def _release_again(recipe: Recipe, run: Run, setup: Setup) -> None:
+    executor = LocalExecutor(setup, Governor(Limits()), offline=True)
+    async with executor:
+        await Runner(recipe, run, executor, Silent()).release()

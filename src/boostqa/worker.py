@@ -23,11 +23,11 @@ from boostqa.run import Run
 from boostqa.schedule import Task, shard_name
 from boostqa.shard import read_parquet, read_records, rows_table
 from boostqa.stage import Gather, Kit, Map, Shuffle, Stage
-from boostqa.view import View, cached_state, entry_folder
+from boostqa.view import View, cached_state
 
 if TYPE_CHECKING:
     from boostqa.llm.client import Clients
-    from boostqa.llm.ledger_index import Index
+    from boostqa.llm.ledger_files import Index
 
 RECORDS_AT_ONCE = 256
 """Records of one shard in work at a time: bounds memory; the throttle decides how many calls are in flight."""

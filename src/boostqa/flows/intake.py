@@ -1,0 +1,180 @@
+"""From what a reader yields to seed records: cleaning, masking, language, quality, gold labels.
+
+Every item leaves at least one record, kept or dropped with a reason: `malformed_row`, `no_text`,
+`low_quality`, what `text.quality` names, and what readers say of a whole page or file, such as
+`scanned_page`. Text is repaired and personal data masked; language is detected where neither row nor source
+says it. Labels that come with a row, or with its source as constants, go to `gold` and never to `labels`.
+Knows nothing of paths, files' formats and shards.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from boostqa.identity import digest
+from boostqa.readers.items import BadRow, Raw
+from boostqa.record import Event, Labels, Record, Source
+from boostqa.text import chunk, language, normalise, quality
+
+GOLD = ("discipline", "field", "secondary_fields", "level", "grade", "knowledge_points")
+"""Labels that may come with a seed."""
+LEVELS = ("H1", "H2", "H3", "H4", "H5")
+GRADES = ("primary", "middle", "high", "undergraduate", "graduate", "professional")
+VOCABULARY = {"level": LEVELS, "grade": GRADES}
+"""Labels of which other values (a set's own scale) are not taken over."""
+WHOLE = ("empty_file", "damaged_file", "file_too_large", "empty_page", "damaged_page", "scanned_page")
+"""What a reader may say of more than a row; these reasons stand for themselves."""
+
+
+@dataclass(frozen=True)
+class Intake:
+    """What holds for all items of one source."""
+
+    entry: str
+    """Pipeline entry, for drops and history."""
+    source: str
+    license: str
+    priority: float
+    """Written to `scores` unless 0; a higher one wins among duplicates."""
+    constants: Mapping[str, str | list[str]]
+    """Gold labels, language and question type of rows that have none of their own."""
+    passage_tokens: int
+    min_quality: float
+    """Quality of a passage, 0..1, below which it is dropped."""
+    mask_personal: bool
+
+    def records(self, item: Raw | BadRow, file: str, ordinal: int) -> Iterator[Record]:
+        """The records of the item number `ordinal` (from 0) of `file`, at least one."""
+        return _Row(self, file, ordinal).records(item)
+
+
+class _Row:
+    """Makes the records of one item of a file."""
+
+    def __init__(self, intake: Intake, file: str, ordinal: int) -> None:
+        self.intake, self.file, self.ordinal = intake, file, ordinal
+        self.masked = 0
+
+    def records(self, item: Raw | BadRow) -> Iterator[Record]:
+        """The records of an item, at least one."""
+        if isinstance(item, BadRow):
+            excerpt = normalise.squeeze(item.excerpt)
+            reason = item.reason if item.reason in WHOLE else "malformed_row"
+            evidence = f"{self.file}:{item.line}: {item.reason}: {excerpt}"
+            yield self._born(item.line, "malformed", excerpt).drop(self.intake.entry, reason, evidence)
+        elif item.question:
+            yield self._pair(item)
+        else:
+            yield from self._passages(item)
+
+    def _pair(self, raw: Raw) -> Record:
+        question, answer, solution = map(self._clean, (raw.question, raw.answer, raw.solution))
+        choices = [self._clean(choice) for choice in raw.choices]
+        code = self._language(raw, "\n".join((question, *choices, solution)))
+        record = self._born(
+            raw.line,
+            question,
+            choices,
+            answer,
+            raw=raw,
+            question=question,
+            choices=choices,
+            answer=answer,
+            solution=solution,
+            formula=raw.formula,
+            variables=raw.variables,
+            question_type=raw.question_type or self._constant("question_type"),
+            language=code,
+        )
+        # A question without an answer is still worth writing others from; it only has no checked answer.
+        found = quality.qa_problems(question, answer, code or "en")
+        return self._judged(record, [one for one in found if one != "empty_answer"], question)
+
+    def _passages(self, raw: Raw) -> Iterator[Record]:
+        found = chunk.passages(raw.passage, self.intake.passage_tokens)
+        if not found:
+            evidence = f"{self.file}:{raw.line or 1}: {len(raw.passage)} characters without a paragraph"
+            yield self._born(raw.line, "empty", raw=raw).drop(self.intake.entry, "no_text", evidence)
+        for number, passage in enumerate(found):
+            # Cleaned piece by piece, because cleaning the whole would move the lines.
+            self.masked = 0
+            text = self._clean(passage.text)
+            code = self._language(raw, text)
+            line, heading = raw.line or passage.line, passage.heading_path
+            record = self._born(line, number, text, raw=raw, heading=heading, passage=text, language=code)
+            worth = quality.score(text, code or "en")
+            record = record.score(quality=round(worth, 6))
+            problems = quality.problems(text, code or "en")
+            if not problems and worth < self.intake.min_quality:
+                evidence = f"quality {worth:.3f} below {self.intake.min_quality}"
+                yield record.drop(self.intake.entry, "low_quality", evidence)
+            else:
+                yield self._judged(record, problems, text)
+
+    def _judged(self, record: Record, problems: list[str], text: str) -> Record:
+        if not problems:
+            return record
+        where = f"{self.file}:{record.source.line}" if record.source else self.file
+        evidence = f"{where}: {', '.join(problems)}: {normalise.squeeze(text)[:120]}"
+        return record.drop(self.intake.entry, problems[0], evidence)
+
+    def _clean(self, text: str) -> str:
+        text = normalise.repair(text)
+        if self.intake.mask_personal:
+            text, count = quality.mask_personal(text)
+            self.masked += count
+        return text
+
+    def _language(self, raw: Raw, text: str) -> str | None:
+        stated = raw.language or self._constant("language")
+        if stated:
+            return stated
+        code, _ = language.detect(text)
+        return None if code == language.UNKNOWN else code
+
+    def _constant(self, name: str) -> str | None:
+        value = self.intake.constants.get(name)
+        return value if isinstance(value, str) else None
+
+    def _born(
+        self,
+        line: int | None,
+        *key: Any,
+        raw: Raw | None = None,
+        heading: tuple[str, ...] = (),
+        **fields: Any,
+    ) -> Record:
+        """A seed whose id depends on the source, the file, the row and `key`."""
+        path = [*(raw.heading if raw else ()), *heading]
+        masked = f"{self.masked} masked" if self.masked else ""
+        origin = Source(
+            name=self.intake.source,
+            license=self.intake.license,
+            file=self.file,
+            line=line,
+            heading=[part for i, part in enumerate(path) if i == 0 or part != path[i - 1]],
+            url=raw.url if raw else None,
+        )
+        return Record(
+            id=digest("seed", self.intake.source, self.file, self.ordinal, *key),
+            kind="seed",
+            source=origin,
+            gold=self._gold(raw) if raw else None,
+            scores={"priority": self.intake.priority} if self.intake.priority else {},
+            history=[Event(stage=self.intake.entry, action="born", detail=masked)],
+            **fields,
+        )
+
+    def _gold(self, raw: Raw) -> Labels | None:
+        """Labels of the row, else of the source; None where neither has one of our vocabulary."""
+        gold: dict[str, str | list[str]] = {}
+        for name, value in {**self.intake.constants, **raw.gold}.items():
+            values = [value] if isinstance(value, str) else value
+            known = VOCABULARY.get(name)
+            if name in GOLD and values and (known is None or values[0] in known):
+                gold[name] = values if name in ("secondary_fields", "knowledge_points") else values[0]
+        return msgspec.convert({**gold, "labeller": "gold"}, Labels) if gold else None

@@ -1,0 +1,308 @@
+"""Labelling an item: field, level, grade, question type, by a model under a constrained schema.
+
+One pass asks for everything at once (strong models). Two passes ask for the discipline, then for one of its
+fields, then for level and grade (small models, which get lost among 80 names). A call that failed is a
+`Labelling` with a `failure`, never an exception. Knows nothing of stages.
+
+The level that counts (`Labels.level`) is never a silent mixture. The rubric's level is kept in
+`level_rubric`, the one from solvers' pass rates in `level_measured` with its standard error `level_se`
+(in levels), and
+
+    level = level_measured   where level_se <= 0.75 (three attempts or more on the same side, as a rule)
+            level_rubric     else, or where nothing was measured
+            level_measured   where there is no rubric label either; None without both
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections import Counter
+from collections.abc import Sequence
+from functools import cache
+from typing import Any
+
+import msgspec
+
+from boostqa.flows.solve import object_schema
+from boostqa.llm.model import Model, Reply, Request
+from boostqa.prompts import render
+from boostqa.record import Labels, Record
+from boostqa.taxonomy import OTHER, Taxonomy, grades, levels, question_types
+from boostqa.taxonomy import load as load_taxonomy
+
+MEASURED_COUNTS = 0.75
+"""Largest standard error, in levels, at which the measured level counts instead of the rubric's."""
+PROMPTS = ("label", "label_discipline", "label_field", "label_level")
+ASSETS = (
+    *(f"prompts/{name}.j2" for name in PROMPTS),
+    *(f"taxonomy/{name}.yaml" for name in ("disciplines", "levels", "grades", "types")),
+)
+"""Files that a stage which labels depends on."""
+_SHOWN = 6000
+"""Characters of a passage or solution that a labeller sees; the beginning says what it is about."""
+
+
+class Labelling(msgspec.Struct, frozen=True, kw_only=True):
+    """What a model found an item to be."""
+
+    labels: Labels = Labels()
+    question_type: str | None = None
+    language: str | None = None
+    self_contained: bool | None = None
+    """Whether the question can be understood without anything else; None where nobody said."""
+    failure: str = ""
+    """Why something is missing: the outcomes of the calls that did not give a label."""
+
+
+def combined_level(rubric: str | None, measured: str | None, error: float | None) -> str | None:
+    """The level that counts, by the rule at the top. `error` is in levels."""
+    sure = measured is not None and error is not None and error <= MEASURED_COUNTS
+    return measured if sure or rubric is None else rubric
+
+
+async def label(
+    model: Model,
+    record: Record,
+    *,
+    passes: int = 1,
+    votes: int = 1,
+    known: Labels | None = None,
+    taxonomy: Taxonomy | None = None,
+) -> Labelling:
+    """Labels of a question-answer pair or passage, as `model` sees it.
+
+    Args:
+        model: the annotator.
+        record: what to label; its request, seeds and earlier labels are not shown.
+        passes: 1 for one call, 2 for discipline, field and level one after another.
+        votes: samples of each call; the most frequent label wins, for levels and grades the median.
+        known: labels that need not be asked for (such as gold ones); with two passes their calls are saved.
+        taxonomy: disciplines and fields; None for the built-in ones.
+
+    Raises:
+        Stop: as `Model.chat`.
+    """
+    tree = taxonomy or load_taxonomy()
+    if passes == 1:
+        return await _whole(model, record, votes, tree)
+    return await _stepwise(model, record, votes, tree, known or Labels())
+
+
+def text_of(record: Record) -> str:
+    """The text that says what an item is about: question with options, or passage. Not its answer."""
+    return "\n".join([record.question, *record.choices, record.passage]).strip()
+
+
+async def _whole(model: Model, record: Record, votes: int, tree: Taxonomy) -> Labelling:
+    messages = render("label", static=_static(tree), **_shown(record))
+    replies = await _ask(model, "label", messages, _schema(tree), votes, 400)
+    found = [reply.data for reply in replies if reply.ok]
+    if not found:
+        return Labelling(failure=_failures(replies))
+    field, share = _majority([item["field"] for item in found])
+    backing = [item for item in found if item["field"] == field]
+    confidence = share * math.fsum(item["confidence"] for item in backing) / len(backing)
+    level = _median([item["level"] for item in found], [entry.name for entry in levels()])
+    others = [name for name in backing[0]["secondary_fields"] if name != field and name != OTHER]
+    own, _ = _majority([item["self_contained"] for item in found])
+    return Labelling(
+        labels=Labels(
+            **placed(field, tree),
+            field_confidence=round(min(1.0, max(0.0, confidence)), 4),
+            secondary_fields=list(dict.fromkeys(others)),
+            level=level,
+            level_rubric=level,
+            grade=_median([item["grade"] for item in found], [entry.name for entry in grades()]),
+            knowledge_points=[" ".join(p.split())[:80] for p in backing[0]["knowledge_points"] if p.strip()],
+            labeller=f"llm:{model.name}",
+        ),
+        question_type=_majority([item["question_type"] for item in found])[0],
+        language=str(backing[0]["language"])[:2].lower() or None,
+        self_contained=own,
+    )
+
+
+async def _stepwise(model: Model, record: Record, votes: int, tree: Taxonomy, known: Labels) -> Labelling:
+    (labels, problem), (rest, other) = await asyncio.gather(
+        _two_step_field(model, record, votes, tree, known), _level(model, record, votes, known)
+    )
+    labels = msgspec.structs.replace(
+        labels,
+        level=rest.get("level"),
+        level_rubric=rest.get("level"),
+        grade=rest.get("grade"),
+        labeller=f"llm:{model.name}",
+    )
+    return Labelling(
+        labels=labels,
+        question_type=rest.get("question_type"),
+        self_contained=rest.get("self_contained"),
+        failure="; ".join(filter(None, (problem, other))),
+    )
+
+
+async def _two_step_field(
+    model: Model, record: Record, votes: int, tree: Taxonomy, known: Labels
+) -> tuple[Labels, str]:
+    """Discipline and field with their joint confidence, and why they are missing."""
+    if known.field:
+        return Labels(**placed(known.field, tree)), ""
+    discipline, sure = known.discipline, 1.0 if known.discipline else None
+    if discipline is None:
+        names = [entry.name for entry in tree.disciplines]
+        shown = render("label_discipline", **_shown(record))
+        replies = await _ask(model, "label_discipline", shown, _one("discipline", names), votes, 40)
+        discipline, sure = _winner(replies, "discipline")
+        if discipline is None:
+            return Labels(), _failures(replies)
+    fields = [entry.name for entry in tree.of(discipline)]
+    if len(fields) == 1:
+        return Labels(**placed(fields[0], tree), field_confidence=sure), ""
+    shown = render("label_field", discipline=discipline, fields=fields, **_shown(record))
+    replies = await _ask(model, "label_field", shown, _one("field", fields), votes, 40)
+    field, surer = _winner(replies, "field")
+    if field is None:
+        return Labels(discipline=discipline), _failures(replies)
+    joint = None if sure is None or surer is None else round(sure * surer, 4)
+    return Labels(**placed(field, tree), field_confidence=joint), ""
+
+
+async def _level(model: Model, record: Record, votes: int, known: Labels) -> tuple[dict[str, Any], str]:
+    if known.level and known.grade:
+        return {}, ""
+    shown = render("label_level", **_shown(record))
+    replies = await _ask(model, "label_level", shown, object_schema(_common()), votes, 60)
+    found = [reply.data for reply in replies if reply.ok]
+    if not found:
+        return {}, _failures(replies)
+    return {
+        "level": _median([item["level"] for item in found], [entry.name for entry in levels()]),
+        "grade": _median([item["grade"] for item in found], [entry.name for entry in grades()]),
+        "question_type": _majority([item["question_type"] for item in found])[0],
+        "self_contained": _majority([item["self_contained"] for item in found])[0],
+    }, ""
+
+
+def placed(field: str, tree: Taxonomy) -> dict[str, Any]:
+    """A field with what follows from it: its discipline and stem, as keywords of `Labels`."""
+    return {"field": field, "discipline": tree.parent(field), "stem": tree.stem(field)}
+
+
+async def _ask(
+    model: Model, name: str, messages: Any, schema: dict[str, Any], votes: int, max_tokens: int
+) -> list[Reply]:
+    request = Request(
+        messages=messages,
+        max_tokens=max_tokens,
+        temperature=0.0 if votes == 1 else 0.7,
+        schema=schema,
+        schema_name=name,
+        # Without a confidence in the reply, the label's own probability is one.
+        top_logprobs=5 if name in ("label_discipline", "label_field") and model.abilities.logprobs else 0,
+    )
+    requests = [msgspec.structs.replace(request, sample=index) for index in range(votes)]
+    return list(await asyncio.gather(*(model.chat(item) for item in requests)))
+
+
+def _winner(replies: Sequence[Reply], key: str) -> tuple[str | None, float | None]:
+    """Most frequent value of `key` and its confidence: share of votes, or the probability of its tokens."""
+    values = [reply.data[key] for reply in replies if reply.ok]
+    if not values:
+        return None, None
+    value, share = _majority(values)
+    if len(values) > 1:
+        return value, share
+    return value, _probability(next(reply for reply in replies if reply.ok), value)
+
+
+def _probability(reply: Reply, value: str) -> float | None:
+    """Probability of the tokens that spell `value` in the reply; None without log-probabilities."""
+    start = "".join(token.token for token in reply.logprobs).rfind(value)
+    if start < 0:
+        return None
+    total, position = 0.0, 0
+    for token in reply.logprobs:
+        if position < start + len(value) and position + len(token.token) > start:
+            total += token.logprob
+        position += len(token.token)
+    return round(min(1.0, math.exp(total)), 4)
+
+
+def _majority(values: Sequence[Any]) -> tuple[Any, float]:
+    # Counter keeps the order of first appearance, so the earlier sample wins a tie.
+    value, count = Counter(values).most_common(1)[0]
+    return value, count / len(values)
+
+
+def _median(values: Sequence[str], order: Sequence[str]) -> str:
+    places = sorted(order.index(value) for value in values)
+    return order[places[(len(places) - 1) // 2]]
+
+
+def _failures(replies: Sequence[Reply]) -> str:
+    return "; ".join(sorted({f"{reply.outcome}: {reply.error[:160]}" for reply in replies if not reply.ok}))
+
+
+def _shown(record: Record) -> dict[str, Any]:
+    answer = record.answer
+    return {
+        "question": record.question,
+        "choices": record.choices,
+        "answer": answer,
+        "solution": record.solution[:_SHOWN] if record.solution.strip() != answer.strip() else "",
+        "passage": record.passage[:_SHOWN],
+    }
+
+
+def _one(key: str, names: Sequence[str]) -> dict[str, Any]:
+    return object_schema({key: {"type": "string", "enum": list(names)}})
+
+
+def _common() -> dict[str, Any]:
+    return {
+        "level": {"type": "string", "enum": [entry.name for entry in levels()]},
+        "grade": {"type": "string", "enum": [entry.name for entry in grades()]},
+        "question_type": {"type": "string", "enum": [entry.name for entry in question_types()]},
+        "self_contained": {"type": "boolean"},
+    }
+
+
+def _schema(tree: Taxonomy) -> dict[str, Any]:
+    field = {"type": "string", "enum": [*(entry.name for entry in tree.fields), OTHER]}
+    common = _common()
+    return object_schema(
+        {
+            "field": field,
+            "confidence": {"type": "number", "minimum": 0, "maximum": 1},
+            "secondary_fields": {"type": "array", "items": field, "maxItems": 2},
+            "level": common["level"],
+            "grade": common["grade"],
+            "question_type": common["question_type"],
+            "language": {"type": "string", "minLength": 2},
+            "self_contained": common["self_contained"],
+            "knowledge_points": {"type": "array", "items": {"type": "string"}, "maxItems": 5},
+        }
+    )
+
+
+@cache
+def _rubrics() -> dict[str, str]:
+    level_lines = []
+    for entry in levels():
+        level_lines.append(f"{entry.name} {entry.title}. {entry.about}")
+        level_lines += [f"  - {sign}" for sign in entry.signs]
+        level_lines += [f"  Example: {e.question} -> {e.answer}. {e.why}" for e in entry.examples]
+    return {
+        "levels": "\n".join(level_lines),
+        "grades": "\n".join(f"- {entry.name}: {entry.about} {entry.knowledge}" for entry in grades()),
+        "types": "\n".join(f"- {entry.name}: {entry.about}" for entry in question_types()),
+    }
+
+
+def _static(tree: Taxonomy) -> dict[str, str]:
+    lines = []
+    for discipline in tree.disciplines:
+        lines.append(f"{discipline.name}: {discipline.about}")
+        lines += [f"- {field.name}: {field.about}" for field in tree.of(discipline.name)]
+    return {"fields": "\n".join(lines), **_rubrics()}

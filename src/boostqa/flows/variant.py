@@ -1,0 +1,305 @@
+"""Whether a rewording still asks the seed's question, and what the seed then says of the answer.
+
+No model is asked. A variant inherits a checked answer, so these checks are strict: a good rewording that they
+refuse costs one more try, a bad one that they let through would carry a wrong answer with evidence. Knows
+nothing of stages.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Mapping
+from itertools import pairwise
+
+from boostqa.flows.check import VARIANTS, Limits, Problem, answer_text, strategy_of
+from boostqa.prompts import LETTERS
+from boostqa.record import Record, SeedText
+from boostqa.text.answers import choice_letter, equal, evaluate, numbers_in
+from boostqa.text.copying import copy_share
+from boostqa.text.normalise import CJK, cjk_share, fold, squeeze, words
+
+
+def variant(record: Record, limits: Limits) -> Problem | None:
+    """Whether a rewording still asks the seed's question, and does so in other words.
+
+    Compared are numbers with their units, names, formulas, negations, the kind of demand and the content
+    words; the seed's numbers are replaced first where the item has new ones.
+    """
+    if strategy_of(record) not in VARIANTS or not record.seeds:
+        return None
+    seed, question = record.seeds[0], record.question
+    try:
+        base = renumbered(seed, record.variables) if strategy_of(record) == "vary_numbers" else seed.question
+    except ValueError as error:
+        return Problem("off_variant", str(error))
+    found = _numbers_kept(question, base) or _names_kept(question, base) or _demand_kept(question, base)
+    found = found or _words_kept(question, base, limits)
+    if found:
+        return Problem("off_variant", found)
+    share = copy_share(question, base)
+    if share > limits.max_copied_variant:
+        evidence = (
+            f"{share:.2f} of the question is that of seed {seed.id}; at most {limits.max_copied_variant}"
+        )
+        return Problem("seed_copy", evidence)
+    return _given_away(record, base)
+
+
+def _given_away(record: Record, base: str) -> Problem | None:
+    """Whether a word of the answer occurs that the seed's question does not have."""
+    answer = answer_text(record)
+    if record.question_type == "true_false" or numbers_of(answer):
+        return None
+    fresh = content_words(answer) - content_words(base)
+    told = fresh & content_words(record.question)
+    return Problem("answer_leak", f"the rewording brings in {sorted(told)} of the answer") if told else None
+
+
+def renumbered(seed: SeedText, new: Mapping[str, float]) -> str:
+    """The seed's question with the values of its variables replaced by new ones.
+
+    Raises:
+        ValueError: if the value of a variable does not stand in the question exactly once.
+    """
+    text = seed.question
+    spots: list[tuple[int, int, str]] = []
+    for name, value in new.items():
+        old = seed.variables.get(name)
+        hits = [hit for hit in _PRINTED.finditer(text) if float(hit.group().replace(",", "")) == old]
+        if len(hits) != 1:
+            raise ValueError(
+                f"the value of {name!r} stands {len(hits)} times in the question of seed {seed.id}"
+            )
+        spots.append((hits[0].start(), hits[0].end(), number_text(value)))
+    for start, end, digits in sorted(spots, reverse=True):
+        text = text[:start] + digits + text[end:]
+    return text
+
+
+_PRINTED = re.compile(r"(?<![\d.,^_])\d+(?:,\d{3})*(?:\.\d+)?(?![\d/]|[.,]\d)")
+
+
+def numbers_of(text: str) -> list[float]:
+    """The numbers of a text in order, also where they touch Chinese characters on their left."""
+    return numbers_in(re.sub(rf"(?<=[{CJK}])(?=\d)", " ", text))
+
+
+def _numbers_kept(question: str, base: str) -> str:
+    wanted, found = Counter(numbers_of(base)), Counter(numbers_of(question))
+    if wanted != found:
+        return f"numbers wanted {sorted(wanted.elements())}, found {sorted(found.elements())}"
+    for number, times in wanted.items():
+        before, after = _unit(base, number), _unit(question, number)
+        if times == 1 and before and after and before != after:
+            return f"{number:g} {before} became {number:g} {after}"
+    asked = _ASKED_UNIT.search(_demand(base))
+    if wanted and asked and asked[1].strip().casefold() not in _demand(question).casefold():
+        return f"no longer asks for the answer in {asked[1]!r}"
+    return ""
+
+
+# `..., in litres per minute?`: the unit in which the answer is wanted.
+_ASKED_UNIT = re.compile(
+    r"\bin ((?!(?:the|an?|this|that|these|its?|total|all|each|which|what)\b)(?:(?!in\b)[^\s?,]+ ?){1,5})\?$",
+    re.I,
+)
+_NUMBER_WITH_WORD = re.compile(r"(\d+(?:,\d{3})*(?:\.\d+)?)\s*-?\s*([%°]?[^\W\d_]*)")
+
+
+def _unit(text: str, number: float) -> str:
+    """The word or sign right after a number, made comparable; "" where it is a function word or nothing."""
+    for digits, word in _NUMBER_WITH_WORD.findall(text):
+        if float(digits.replace(",", "")) == number:
+            bare = word.casefold()
+            if cjk_share(bare) > 0:
+                return str(bare[0])
+            return "" if bare in _FUNCTION else str(bare.rstrip("s") or bare)
+    return ""
+
+
+_FUNCTION_WORDS = (
+    "a about after all also an and any are as at be been before being between both but by call called "
+    "can could did do does during each every find following for from given had has have he her him his "
+    "how i if in into is it its just known many may me might more much must name no nor not of on one "
+    "ones only or other our over per shall she should so some such term than that the their them then "
+    "there these they this those through to under us use used very was we were what when where which "
+    "while who whom whose why will with word would you your"
+)
+_FUNCTION = frozenset(_FUNCTION_WORDS.split())
+_TURNS = {
+    name: re.compile(rf"\b(?:{english})\b|{chinese}", re.IGNORECASE)
+    for name, english, chinese in (
+        (
+            "negation",
+            r"not|never|except|without|neither|nor|cannot|incorrect|false|\w+n['’]t",
+            "不(?![久同断仅但])|没有|除了|错误",
+        ),
+        ("maximum", "most|maximum|maximal|largest|greatest|highest|biggest|longest", "最大|最多|最高|最长"),
+        ("minimum", "least|minimum|minimal|smallest|lowest|fewest|shortest", "最小|最少|最低|最短"),
+    )
+}
+_KINDS = {
+    name: re.compile(rf"(?:^|[,;:] *)(?:\w+ )?(?:{english})\b|{chinese}", re.IGNORECASE)
+    for name, english, chinese in (
+        ("who", "who|whom|whose", "谁"),
+        ("when", "when|(?:what|which) (?:year|date|century|day|month)", "何时|什么时候|哪一?年"),
+        ("where", "where|(?:what|which) (?:country|city|place|continent)", "哪里|何处|在哪"),
+        ("why", "why|for what reason|what causes?", "为什么|为何|原因"),
+    )
+}
+
+
+def _demand_kept(question: str, seed: str) -> str:
+    """Small words that turn a question round, and what kind of thing it asks for."""
+    for name, pattern in _TURNS.items():
+        if bool(pattern.search(question)) != bool(pattern.search(seed)):
+            return f"{name}: in one of seed and question only"
+    ours, theirs = _demand(question), _demand(seed)
+    for name, pattern in _KINDS.items():
+        if bool(pattern.search(ours)) != bool(pattern.search(theirs)):
+            return f"asks {name!r}: one of seed and question only"
+    return ""
+
+
+def _demand(text: str) -> str:
+    """The sentence that asks: the last one with a question mark, else the last one."""
+    sentences = [part.strip() for part in re.findall(r"[^.!?。！？]+[.!?。！？]*", text) if part.strip()]
+    asking = [part for part in sentences if part.endswith(("?", "？"))] or sentences
+    return asking[-1] if asking else text
+
+
+def _names_kept(question: str, base: str) -> str:
+    """Names, abbreviations, formulas and code of the seed must stand in the question as they are."""
+    here, text = squeeze(question), squeeze(base)
+    for formula in re.findall(r"\$[^$]+\$|`[^`]+`", text):
+        if formula not in here:
+            return f"{formula!r} is missing"
+    if len(numbers_of(text)) >= 2:
+        # A word problem stands by its numbers and units; who the persons are does not matter.
+        return ""
+    lower = here.casefold()
+    for name in _names(text):
+        if name.casefold().removesuffix("'s") not in lower:
+            return f"{name!r} is missing"
+    return ""
+
+
+def _names(text: str) -> list[str]:
+    """Capitalised words that do not begin a sentence."""
+    found = re.findall(r"(?<![.?!:\"“]\s)(?<!^)\b[A-Z][\w'’-]*", text)
+    return [name for name in found if name not in ("I", "A")]
+
+
+def _words_kept(question: str, base: str, limits: Limits) -> str:
+    """Content words of the seed must come again; in close variants little else may."""
+    ours, theirs = _content(question), _content(base)
+    if not theirs:
+        return ""
+    kept = len(theirs.keys() & ours.keys()) / len(theirs)
+    needed = limits.min_kept_words
+    if limits.close_variants:
+        needed = max(needed, 0.75 if len(numbers_of(base)) >= 2 else 1.0)
+    if kept < needed:
+        return f"keeps {kept:.2f} of the seed's words; at least {needed:.2f}"
+    if not limits.close_variants:
+        return ""
+    new = 1 - len(theirs.keys() & ours.keys()) / len(ours)
+    if new > 0.4:
+        return f"{new:.2f} of its words are new; at most 0.40"
+    often = [word for word, times in ours.items() if times > max(1, theirs[word])]
+    if often:
+        return f"says {often[0]!r} more often than the seed"
+    known = base.casefold()
+    strange = [name for name in _names(squeeze(question)) if name.casefold() not in known]
+    if strange:
+        return f"brings in the name {strange[0]!r}"
+    marks = question.count("?") + question.count("？")
+    return f"has {marks} question marks" if marks > 1 else ""
+
+
+def content_words(text: str) -> set[str]:
+    """Stems of the words that carry content; pairs of neighbouring characters for Chinese."""
+    return set(_content(text))
+
+
+def _content(text: str) -> Counter[str]:
+    tokens = words(text)
+    if cjk_share(text) > 0.3:
+        return Counter(a + b for a, b in pairwise(tokens) if cjk_share(a + b) == 1.0)
+    return Counter(_stem(word) for word in tokens if word[0].isalpha() and word not in _FUNCTION)
+
+
+def _stem(word: str) -> str:
+    """A word without the endings of number and tense: alike for forms of one word, no more."""
+    for ending in ("ing", "ies", "ied", "ed", "es", "s", "ly", "e"):
+        if len(word) > 4 and word.endswith(ending) and len(word) - len(ending) >= 3:
+            word = word[: -len(ending)]
+            break
+    return word[:-1] if word.endswith("y") and len(word) > 4 else word
+
+
+def support(record: Record) -> str | Problem | None:
+    """What the seed says of the answer: the name of the evidence, a problem, or None where it cannot tell.
+
+    `symbolic`: the seed's formula with the item's own numbers gives the answer. `seed_answer`: the item
+    rewords a question whose answer was checked. Whether it really is that question is for `variant` to say.
+    """
+    strategy = strategy_of(record)
+    if strategy not in VARIANTS or not record.seeds:
+        return None
+    seed = record.seeds[0]
+    if strategy == "vary_numbers":
+        return _by_formula(record, seed)
+    right = seed_answer_text(seed)
+    same = same_text(answer_text(record), right)
+    if same:
+        return "seed_answer"
+    return Problem("wrong_answer", f"the seed's answer is {right!r}, the item's {answer_text(record)!r}")
+
+
+def _by_formula(record: Record, seed: SeedText) -> str | Problem | None:
+    try:
+        value = evaluate(record.formula, record.variables)
+        right = answer_like(seed, value)
+    except ValueError as error:
+        return Problem("wrong_answer", f"formula {record.formula!r}: {error}")
+    # A bare number is forgiven its missing unit, but another unit is another answer.
+    bare = not any(char.isalpha() for char in record.answer)
+    if equal(record.answer, right) or (bare and equal(record.answer, number_text(value))):
+        return "symbolic"
+    return Problem("wrong_answer", f"the formula gives {right}, the answer is {record.answer!r}")
+
+
+def answer_like(seed: SeedText, value: float) -> str:
+    """`value` written as the seed writes its answer, unit and all; the bare number where that cannot be told.
+
+    Raises:
+        ValueError: if the seed's formula cannot be evaluated with its own variables.
+    """
+    old = evaluate(seed.formula, seed.variables)
+    found = list(_NUMBER.finditer(seed.answer))
+    if len(found) != 1 or numbers_in(found[0].group()) != [old]:
+        return number_text(value)
+    return seed.answer[: found[0].start()] + number_text(value) + seed.answer[found[0].end() :]
+
+
+_NUMBER = re.compile(r"[-−]?\d+(?:,\d{3})*(?:\.\d+)?")
+
+
+def number_text(value: float) -> str:
+    """A number as a problem would print it: no trailing zeros, no exponent for usual sizes."""
+    if value == int(value) and abs(value) < 1e15:
+        return str(int(value))
+    return f"{value:.12g}"
+
+
+def seed_answer_text(seed: SeedText) -> str:
+    """The seed's answer in words: the text of the option where it has options."""
+    letter = choice_letter(seed.answer, seed.choices) if seed.choices else None
+    return seed.choices[LETTERS.index(letter)] if letter else seed.answer
+
+
+def same_text(left: str, right: str) -> bool:
+    """Whether two answers are the same by rule or as text; doubt is a no."""
+    return fold(left) == fold(right) != "" or equal(left, right) is True

@@ -1,0 +1,315 @@
+"""The model that stages see: every call through ledger, budget and throttle, and never a surprise.
+
+A call goes: key -> this shard's ledger and the run's index (replayed, costs nothing) -> an identical call in
+flight (shared) -> reserve in the budget -> send (`sending.py`) -> ledger -> settle -> the caller. A bad reply
+has at most one second try: cut off, with a higher limit; malformed, with the error. Both are calls of their
+own with their own keys. Nothing here knows of stages, shards or files.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+
+import msgspec
+
+from boostqa.identity import digest
+from boostqa.llm.budget import Account, Amount
+from boostqa.llm.config import ModelConfig, Prices
+from boostqa.llm.dialects import (
+    DIALECTS,
+    Dialect,
+    Policy,
+    chat_body,
+    complete_body,
+    score_body,
+    thinks,
+)
+from boostqa.llm.ledger import Journal, current_journal, current_record
+from boostqa.llm.lines import Line, RawReply
+from boostqa.llm.model import Abilities, Message, Outcome, Reply, Request, Score
+from boostqa.llm.prices import cost, upper_cost
+from boostqa.llm.replies import interpret
+from boostqa.llm.sending import Sender, Sent
+
+_BODIES = {"chat": chat_body, "complete": complete_body, "score": score_body}
+_PATHS = {"chat": "/chat/completions", "complete": "/completions", "score": "/completions"}
+_BYTES_PER_TOKEN = 2.0
+"""Lower bound for text in use (English has about 4, Chinese 3 to 5): a reservation is an upper bound."""
+_QUOTED = 4000
+"""Characters of a bad reply that are shown to the model when it is asked again."""
+_encoder = msgspec.json.Encoder()
+
+
+class _Known(msgspec.Struct, frozen=True):
+    """What a call came to: the raw reply, or why there is none."""
+
+    raw: RawReply | None
+    error: str
+    key: str
+    replayed: bool
+
+
+class Client:
+    """`Model` over an endpoint that speaks the OpenAI protocol; made by `Clients`."""
+
+    def __init__(
+        self, name: str, config: ModelConfig, sender: Sender, account: Account, prices: Prices | None
+    ) -> None:
+        dialect = DIALECTS[config.dialect_name]
+        self.name = name
+        self.id = config.model_id
+        self.family = config.family or name
+        self.abilities = abilities_of(config)
+        self.role = ""
+        self._config = config
+        self._dialect = dialect
+        self._policy = policy_of(config, dialect)
+        self._sender = sender
+        self._account = account
+        self._prices = prices
+        self._flights: dict[str, asyncio.Future[_Known]] = {}
+
+    def for_role(self, role: str) -> Client:
+        """The same model with its ledger lines tagged by `role`; everything else is shared."""
+        other = copy.copy(self)
+        other.role = role
+        return other
+
+    async def chat(self, request: Request) -> Reply:
+        """See `Model.chat`."""
+        asked = self._effective(request)
+        reply = await self._reply("chat", asked)
+        second = second_try(asked, reply, self._config.max_tokens_cap)
+        if second is None:
+            return reply
+        again = await self._reply("chat", second)
+        return reply if again.outcome is Outcome.FAILED else again
+
+    async def complete(self, request: Request) -> Reply:
+        """See `Model.complete`. Has no second try: a cut-off continuation is what was asked for."""
+        return await self._reply("complete", request)
+
+    async def score(self, prefix: str, continuations: list[str]) -> list[Score] | None:
+        """See `Model.score`. White space at the end of `prefix` is moved to the continuations."""
+        if not self.abilities.score:
+            return None
+        stem = prefix.rstrip()
+        moved = prefix[len(stem) :]
+        start = 1
+        if stem:  # first alone: it warms the server's prefix cache, and tells how many tokens the prefix has
+            known = await self._known("score", Request(prompt=stem, max_tokens=1))
+            if known.raw is None or known.raw.usage.prompt is None:
+                return None
+            start = known.raw.usage.prompt
+        asked = [Request(prompt=stem + moved + text, max_tokens=1) for text in continuations]
+        found = await asyncio.gather(*(self._known("score", request) for request in asked))
+        scores = []
+        for known, text in zip(found, continuations, strict=True):
+            score = score_of(known.raw, start, moved + text)
+            if score is None:
+                return None
+            scores.append(score)
+        return scores
+
+    def _effective(self, request: Request) -> Request:
+        """The request under the recipe's thinking policy, with room for the thought."""
+        if request.think is None and self._config.think is not None:
+            request = msgspec.structs.replace(request, think=self._config.think)
+        if thinks(self._dialect, request):
+            limit = request.max_tokens + self._config.think_tokens
+            request = msgspec.structs.replace(request, max_tokens=limit)
+        return request
+
+    async def _reply(self, kind: str, request: Request) -> Reply:
+        if kind == "complete" and not self.abilities.complete:
+            error = f"models.{self.name}: the dialect {self._dialect.name} has no plain completion"
+            return Reply(outcome=Outcome.FAILED, error=error)
+        known = await self._known(kind, request)
+        if known.raw is None:
+            return Reply(outcome=Outcome.FAILED, error=known.error, key=known.key)
+        return interpret(known.raw, request, key=known.key, replayed=known.replayed)
+
+    def key(self, kind: str, request: Request) -> str:
+        """Key in the ledger: what can change the answer, never address, shard or time."""
+        shape = {"effort": self._config.effort, "extra": self._config.extra}
+        return digest(self.id, kind, msgspec.to_builtins(request), shape)
+
+    async def _known(self, kind: str, request: Request) -> _Known:
+        key = self.key(kind, request)
+        journal = current_journal.get()
+        while True:
+            line = None if journal is None else journal.lookup(key)
+            if line is not None and line.reply is not None:
+                return _Known(line.reply, "", key, True)
+            flight = self._flights.get(key)
+            if flight is None:
+                break
+            await asyncio.wait([flight])
+            if not flight.cancelled():
+                return msgspec.structs.replace(flight.result(), replayed=True)
+        flight = self._flights[key] = asyncio.get_running_loop().create_future()
+        try:
+            known = await self._pay(kind, request, key, journal)
+        except asyncio.CancelledError:
+            flight.cancel()  # those who share this call start one of their own
+            raise
+        except Exception as error:
+            flight.set_exception(error)
+            flight.exception()  # marks it as seen: perhaps nobody shares this call
+            raise
+        finally:
+            del self._flights[key]
+        flight.set_result(known)
+        return known
+
+    async def _pay(self, kind: str, request: Request, key: str, journal: Journal | None) -> _Known:
+        try:
+            body = _encoder.encode(_BODIES[kind](self._dialect, self._policy, request))
+        except UnicodeEncodeError as error:
+            problem = f"models.{self.name}: the prompt is not valid Unicode: {error.reason}"
+            return _Known(None, problem, key, False)
+        upper = self._upper(request, body)
+        reserved, used = upper, Amount()
+        await self._account.reserve(upper)
+
+        async def one_more() -> None:
+            nonlocal reserved
+            more = Amount(requests=1)
+            await self._account.reserve(more, repeat=True)
+            reserved += more
+
+        try:
+            sent = await self._sender.send(
+                _PATHS[kind],
+                body,
+                tokens=len(body) / 4 + request.max_tokens,
+                prefix=request.messages[0].content if request.messages else (request.prompt or "")[:256],
+                before_repeat=one_more,
+            )
+            if kind == "score" and sent.raw is not None:
+                sent.raw = _lean(sent.raw)
+            used = self._used(sent, upper, body)
+            line = self._line(kind, request, key, sent, upper)
+            if journal is not None:
+                await journal.append(line)
+        finally:
+            self._account.settle(reserved, used)
+        return _Known(sent.raw, sent.error, key, False)
+
+    def _upper(self, request: Request, body: bytes) -> Amount:
+        """Most that one answer to `request` can use."""
+        prompt = len(body) / _BYTES_PER_TOKEN + 64
+        return Amount(
+            money=upper_cost(self._prices, prompt, request.max_tokens),
+            tokens=prompt + request.max_tokens,
+            requests=1,
+        )
+
+    def _used(self, sent: Sent, upper: Amount, body: bytes) -> Amount:
+        """What a call used; tries without an answer count in full, missing token counts by the bytes."""
+        lost = upper.times(sent.unanswered)
+        if sent.raw is None:
+            return Amount(money=lost.money, tokens=lost.tokens, requests=sent.tries)
+        usage = sent.raw.usage
+        prompt = len(body) / _BYTES_PER_TOKEN if usage.prompt is None else usage.prompt
+        written = len(sent.raw.text.encode()) + len(sent.raw.reasoning.encode())
+        completion = written / _BYTES_PER_TOKEN if usage.completion is None else usage.completion
+        money = cost(self._prices, usage, sent.sent_at)
+        if money is None:
+            money = upper_cost(self._prices, prompt, completion)
+        return Amount(money=money + lost.money, tokens=prompt + completion + lost.tokens, requests=sent.tries)
+
+    def _line(self, kind: str, request: Request, key: str, sent: Sent, upper: Amount) -> Line:
+        return Line(
+            k=key,
+            ts=sent.sent_at + sent.seconds,
+            name=self.name,
+            model=self.id,
+            role=self.role,
+            r=current_record.get(),
+            kind=kind,
+            request=request,
+            reply=sent.raw,
+            cost=None if sent.raw is None else cost(self._prices, sent.raw.usage, sent.sent_at),
+            currency="" if self._prices is None else self._prices.currency,
+            seconds=sent.seconds,
+            tries=sent.tries,
+            err=sent.error,
+            lost=upper.money * sent.unanswered,
+            lost_tokens=int(upper.tokens * sent.unanswered),
+        )
+
+
+def abilities_of(config: ModelConfig) -> Abilities:
+    """What an endpoint can do, going by its dialect and settings."""
+    dialect = DIALECTS[config.dialect_name]
+    constrained = policy_of(config, dialect).json_mode in {"response_format", "grammar"}
+    return msgspec.structs.replace(dialect.abilities, json_schema=constrained)
+
+
+def policy_of(config: ModelConfig, dialect: Dialect) -> Policy:
+    """The settings that shape a request's body."""
+    return Policy(
+        model=config.model_id,
+        json_mode=dialect.json_mode if config.json_mode == "dialect" else config.json_mode,
+        effort=config.effort,
+        extra=config.extra,
+    )
+
+
+def second_try(request: Request, reply: Reply, cap: int | None) -> Request | None:
+    """The one further request that a bad reply is worth, or None.
+
+    Cut off: twice the limit, at most `cap`. Malformed with a text: the text and what is wrong with it are
+    shown to the model. Empty or a loop: the same question, warmer. A request that is a second try itself
+    (`attempt` is set) gets none.
+    """
+    if request.attempt:
+        return None
+    if reply.outcome is Outcome.TRUNCATED:
+        limit = min(2 * request.max_tokens, cap or 2 * request.max_tokens)
+        if limit <= request.max_tokens:
+            return None
+        return msgspec.structs.replace(request, max_tokens=limit, attempt="longer")
+    if reply.outcome is not Outcome.MALFORMED:
+        return None
+    if not reply.text.strip() or reply.error.startswith("repetition loop"):
+        warmer = max(request.temperature, 0.7)
+        return msgspec.structs.replace(request, temperature=warmer, attempt="reask")
+    complaint = f"That answer cannot be used: {reply.error}. Answer again, with the corrected answer alone."
+    turns = (Message("assistant", reply.text[:_QUOTED]), Message("user", complaint))
+    return msgspec.structs.replace(request, messages=request.messages + turns, attempt="reask")
+
+
+def _lean(raw: RawReply) -> RawReply:
+    """An echoed prompt without what scoring does not need, since the request is in the ledger as well."""
+    logprobs = [msgspec.structs.replace(item, top={}) for item in raw.logprobs]
+    return msgspec.structs.replace(raw, text="", logprobs=logprobs)
+
+
+def score_of(raw: RawReply | None, start: int, continuation: str) -> Score | None:
+    """Sum the log-probabilities of the tokens that make up `continuation` at the end of an echoed prompt.
+
+    Args:
+        raw: reply to a scoring request; its last token was generated and does not count.
+        start: tokens of the prefix, where the continuation begins unless tokens span the border.
+        continuation: text that was scored.
+    """
+    if raw is None or len(raw.logprobs) < 2:
+        return None
+    end = raw.usage.prompt if raw.usage.prompt is not None else len(raw.logprobs) - 1
+    if len(raw.logprobs) < end:
+        return None  # the server ignored `echo`: these are tokens that it generated
+    tokens = raw.logprobs[:end]
+    start = max(1, min(start, len(tokens)))
+    # A token may span the border; it then belongs to the continuation. Halves of characters are shown as
+    # replacement marks, whose lengths say nothing.
+    while start > 1 and "\ufffd" not in (text := "".join(item.token for item in tokens[start:])):
+        if len(text) >= len(continuation):
+            break
+        start -= 1
+    scored = tokens[start:]
+    return Score(
+        logprob=sum(item.logprob for item in scored), tokens=len(scored), num_bytes=len(continuation.encode())
+    )

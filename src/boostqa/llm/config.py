@@ -1,0 +1,175 @@
+"""Settings of one model endpoint: an entry of `models` in the recipe.
+
+Pure data and its checks. Fields marked `free` cannot alter results, so they stay outside fingerprints
+and may change between two starts of a run.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import PurePath
+from typing import Any, Literal
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from boostqa.errors import UserError
+
+DialectName = Literal["openai", "vllm", "sglang", "deepseek", "llamacpp"]
+EMBEDDED = "embedded"
+_FREE: dict[str, Any] = {"identity": "free"}
+_HOSTS: dict[str, DialectName] = {"api.deepseek.com": "deepseek", "api.openai.com": "openai"}
+
+
+class _Settings(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+class PeakPrices(_Settings):
+    """Prices in the hours of the day when the provider charges more."""
+
+    input: float = Field(ge=0)
+    """Per million prompt tokens that were not cached."""
+    cached: float | None = Field(default=None, ge=0)
+    """Per million cached prompt tokens; as `input` when absent."""
+    output: float = Field(ge=0)
+    """Per million generated tokens, thought included."""
+    hours: list[tuple[float, float]]
+    """Spans of the day in hours UTC, such as `[[1, 4], [6, 10]]`; the end is not included."""
+    days: list[int] = [0, 1, 2, 3, 4, 5, 6]
+    """Days of the week in UTC, 0 is Monday."""
+
+
+class Prices(_Settings):
+    """What the provider charges, per million tokens."""
+
+    currency: str = "USD"
+    """ISO 4217 code; all priced models of a recipe must share it when there is a money budget."""
+    input: float = Field(ge=0)
+    """Per million prompt tokens that were not cached."""
+    cached: float | None = Field(default=None, ge=0)
+    """Per million cached prompt tokens; as `input` when absent."""
+    output: float = Field(ge=0)
+    """Per million generated tokens, thought included."""
+    peak: PeakPrices | None = None
+    """Higher prices at certain hours."""
+
+
+class ModelConfig(_Settings):
+    """One model behind one or more addresses that serve the same weights."""
+
+    base_url: str | list[str] = Field(json_schema_extra=_FREE)
+    """Address up to and including the version, such as `http://127.0.0.1:8000/v1`; several for replicas;
+    `embedded` for the small model that comes with this package."""
+    model: str = ""
+    """Model id as the endpoint knows it. Only the embedded model may leave it out."""
+    model_path: str | None = Field(default=None, json_schema_extra=_FREE)
+    """With `base_url: embedded`: another GGUF file to serve."""
+    dialect: DialectName | None = None
+    """What the server understands; guessed from the address when absent (`openai` for unknown hosts)."""
+    api_key_env: str | None = Field(default=None, json_schema_extra=_FREE)
+    """Name of the environment variable that holds the key; absent for servers without one."""
+    family: str | None = None
+    """Models of one family do not vouch for each other; the name in `models` when absent."""
+    prices: Prices | str | None = Field(default=None, json_schema_extra=_FREE)
+    """Prices, or the name of an entry in `taxonomy/prices.yaml`; looked up by host and model when absent.
+    Without any, the cost is unknown, and a money budget is refused."""
+    concurrency: int = Field(default=32, ge=1, json_schema_extra=_FREE)
+    """Most calls in flight per address; fewer while the server shows that it has enough."""
+    rpm: float | None = Field(default=None, gt=0, json_schema_extra=_FREE)
+    """Most requests a minute, over all workers."""
+    tpm: float | None = Field(default=None, gt=0, json_schema_extra=_FREE)
+    """Most tokens (prompt and reply) a minute, over all workers."""
+    timeout: float = Field(default=900.0, gt=0, json_schema_extra=_FREE)
+    """Seconds for one call from sending to the last byte; long thoughts take minutes."""
+    retries: int = Field(default=5, ge=0, json_schema_extra=_FREE)
+    """Repeats of a call after time-outs, resets and server errors; waiting after a 429 is not counted."""
+    give_up_after: float = Field(default=120.0, gt=0, json_schema_extra=_FREE)
+    """Seconds without a single success after which a failing endpoint stops the run (exit code 4)."""
+    think: bool | None = None
+    """Whether the model may think first where the request leaves it open; absent: the server's default."""
+    think_tokens: int = Field(default=8192, ge=0)
+    """Added to a request's `max_tokens` when the model thinks, since the thought counts there too."""
+    effort: str | None = None
+    """Depth of the thought, such as `low`, `high`, `max`; sent as `reasoning_effort` by the dialects
+    `deepseek` and `openai`."""
+    max_tokens_cap: int | None = Field(default=None, ge=1)
+    """A cut-off reply is asked for once more with twice its limit, but never with more than this; absent:
+    twice the limit, whatever it is. Equal to or below a request's own limit: no second try."""
+    json_mode: Literal["dialect", "response_format", "json_object", "grammar", "prompt"] = "dialect"
+    """How a JSON Schema reaches the server: as the dialect does it, as `response_format`, as JSON mode with
+    the schema in the prompt, as an llguidance grammar, or in the prompt alone."""
+    extra: dict[str, Any] = {}
+    """Further fields for the request body, such as `{top_k: 20}`; a field set to null is not sent."""
+    terms: str | None = Field(default=None, json_schema_extra=_FREE)
+    """Terms under which the provider lets its output be used; quoted in the dataset card."""
+
+    @field_validator("base_url")
+    @classmethod
+    def _address(cls, value: str | list[str]) -> str | list[str]:
+        urls = [value] if isinstance(value, str) else value
+        if not urls:
+            raise ValueError("base_url is an empty list; give at least one address")
+        for url in urls:
+            if url == EMBEDDED and isinstance(value, str):
+                continue
+            parts = urlsplit(url)
+            if parts.username or parts.password or "key" in parts.query.lower():
+                # The address itself is not repeated here: it holds a secret.
+                raise ValueError(
+                    f"base_url holds credentials (host {parts.hostname}); put the key into an environment "
+                    "variable and name it in api_key_env"
+                )
+            if parts.scheme not in {"http", "https"} or not parts.hostname:
+                raise ValueError(f"base_url {url!r} is no address; it should look like http://host:8000/v1")
+        return value if isinstance(value, str) else [url.rstrip("/") for url in urls]
+
+    @model_validator(mode="after")
+    def _model_given(self) -> ModelConfig:
+        if not self.model and not self.embedded:
+            raise ValueError("model is missing; give the model id that the endpoint knows")
+        if self.model_path is not None and not self.embedded:
+            raise ValueError("model_path is only for base_url: embedded")
+        return self
+
+    @property
+    def embedded(self) -> bool:
+        """Whether the model is served by a child process of ours."""
+        return self.base_url == EMBEDDED
+
+    @property
+    def urls(self) -> list[str]:
+        """The addresses without a trailing slash."""
+        return [self.base_url.rstrip("/")] if isinstance(self.base_url, str) else list(self.base_url)
+
+    @property
+    def model_id(self) -> str:
+        """The id that is sent and that makes keys."""
+        if self.model:
+            return self.model
+        return PurePath(self.model_path).stem if self.model_path else "smollm2-135m"
+
+    @property
+    def dialect_name(self) -> DialectName:
+        """The dialect, guessed from the address when the recipe leaves it out."""
+        if self.dialect is not None:
+            return self.dialect
+        if self.embedded:
+            return "llamacpp"
+        return _HOSTS.get(urlsplit(self.urls[0]).hostname or "", "openai")
+
+    def api_key(self, name: str) -> str | None:
+        """The key from the environment, None where the endpoint needs none.
+
+        Raises:
+            UserError: when the variable is not set or empty.
+        """
+        if self.api_key_env is None:
+            return None
+        key = os.environ.get(self.api_key_env, "").strip()
+        if not key:
+            raise UserError(
+                f"models.{name}.api_key_env: the environment variable {self.api_key_env} is not set; "
+                f"run `export {self.api_key_env}=...` first"
+            )
+        return key

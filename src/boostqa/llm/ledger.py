@@ -1,0 +1,322 @@
+"""Writing the ledger: every paid answer is on disk before its caller sees it.
+
+    ledger/<segment>/<entry>/<step>/<shard>.<attempt>.jsonl.zst     one file for each attempt at a shard
+    ....idx                                                          keys and sums, once the attempt is closed
+
+One `LedgerWriter` per process collects the lines of all open journals and writes one frame per journal each
+20 ms (at once when it was idle), then releases the callers; `fsync` follows within 200 ms in a thread of its
+own. So a kill costs the calls in flight and at most the answers of the last 20 ms; a power cut those of the
+last 200 ms. Knows nothing of HTTP, models or money.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import ContextVar
+from pathlib import Path
+from types import TracebackType
+
+import msgspec
+
+from boostqa.errors import StorageStop
+from boostqa.llm.frames import SUFFIX, FrameCache, encode_frame, read_frames
+from boostqa.llm.ledger_files import Index, split_name, write_sidecar
+from boostqa.llm.lines import Line, LineHead, Totals
+
+_encoder = msgspec.json.Encoder()
+_decoder = msgspec.json.Decoder(Line)
+_head_decoder = msgspec.json.Decoder(LineHead)
+
+current_journal: ContextVar[Journal | None] = ContextVar("current_journal", default=None)
+"""Journal of the (step, shard) task that runs; set by the executor. Without one, calls are not recorded."""
+current_record: ContextVar[str] = ContextVar("current_record", default="")
+"""Id of the record in work; set by the executor around each per-record call, it tags the ledger lines."""
+
+
+def storage_stop(error: OSError, path: Path) -> StorageStop:
+    """The stop for an `OSError` at `path`, with place, cause and remedy."""
+    if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+        remedy = "free some space and run the same command again"
+    elif error.errno in {errno.EACCES, errno.EPERM, errno.EROFS}:
+        remedy = "make it writable and run the same command again"
+    else:
+        remedy = "see to the disk and run the same command again"
+    return StorageStop(f"{path}: cannot write the ledger: {error.strerror or error}; {remedy}")
+
+
+class Journal:
+    """The ledger of one (step, shard) task: this attempt's file, and what earlier attempts have paid for.
+
+    Memory holds keys and offsets only. Use within one event loop; make it with `LedgerWriter.open`.
+    """
+
+    def __init__(self, writer: LedgerWriter, folder: Path, shard: str, index: Index | None) -> None:
+        self._writer = writer
+        self._folder = folder
+        self._shard = shard
+        self._index = index
+        self._places: dict[str, tuple[Path, int]] = {}
+        self._attempt = 0
+        self._path: Path | None = None
+        self._fd = -1
+        self._end = 0
+        self._own: list[tuple[str, int]] = []
+        self._totals: dict[str, Totals] = {}
+        self._pending: list[tuple[Line, bytes]] = []
+        self._batch: asyncio.Future[None] | None = None
+        self._writing: asyncio.Future[None] | None = None
+        self._load()
+
+    def _load(self) -> None:
+        """Find the attempts so far, oldest first: the first answer to a key is the one that counts."""
+        found = []
+        for path in self._folder.glob("*.[0-9]*" + SUFFIX):
+            shard, number = split_name(path)
+            if shard == self._shard:
+                found.append((number, path))
+        for attempt, path in sorted(found):
+            self._attempt = attempt + 1
+            for offset, lines in read_frames(path):
+                for line in lines:
+                    head = _head_decoder.decode(line)
+                    if not head.err:
+                        self._places.setdefault(head.k, (path, offset))
+
+    def lookup(self, key: str) -> Line | None:
+        """The recorded answer to `key`: of this shard's attempts first, then of the run's index."""
+        place = self._places.get(key)
+        if place is None:
+            return self._index.lookup(key) if self._index is not None else None
+        data = self._writer.cache.line(*place, key)
+        return None if data is None else _decoder.decode(data)
+
+    async def append(self, line: Line) -> None:
+        """Record `line`; returns once its frame has been written.
+
+        Raises:
+            StorageStop: when the disk is full or not writable.
+        """
+        self._writer.check()
+        self._pending.append((line, _encoder.encode(line)))
+        if self._batch is None:
+            self._batch = asyncio.get_running_loop().create_future()
+        batch = self._batch
+        self._writer.touch(self)
+        # Shielded: a caller that is cancelled must not take the whole batch with it.
+        await asyncio.shield(batch)
+
+    def take(self) -> list[tuple[Line, bytes]]:
+        """The lines that wait (for the writer, which calls `written` afterwards)."""
+        pending, self._writing = self._pending, self._batch
+        self._pending, self._batch = [], None
+        return pending
+
+    def written(self, failure: StorageStop | None) -> None:
+        """Release the callers whose lines `take` handed out."""
+        done, self._writing = self._writing, None
+        if done is None or done.done():
+            return
+        if failure is None:
+            done.set_result(None)
+        else:
+            done.set_exception(failure)
+            done.exception()  # marks it as seen: the waiting callers may have been cancelled meanwhile
+
+    async def settled(self) -> None:
+        """Wait until nothing of this journal is on its way to the file.
+
+        Raises:
+            StorageStop: when a write failed.
+        """
+        while (waiting := self._batch or self._writing) is not None:
+            await asyncio.shield(waiting)
+
+    @property
+    def place(self) -> Path:
+        """The file, or the folder while there is no file."""
+        return self._path or self._folder
+
+    def write(self, pending: list[tuple[Line, bytes]]) -> None:
+        """Write one frame (in the writer's thread)."""
+        if self._fd < 0:
+            self._create()
+        data = encode_frame([encoded for _, encoded in pending])
+        view = memoryview(data)
+        while view:
+            view = view[os.write(self._fd, view) :]
+        assert self._path is not None
+        for line, _ in pending:
+            self._totals.setdefault(line.name, Totals()).add(line)
+            if not line.err:
+                self._own.append((line.k, self._end))
+                self._places.setdefault(line.k, (self._path, self._end))
+        self._end += len(data)
+
+    def _create(self) -> None:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0)
+        while True:
+            path = self._folder / f"{self._shard}.{self._attempt:03d}{SUFFIX}"
+            try:
+                self._fd = os.open(path, flags, 0o644)
+            except FileExistsError:  # another process tries the same shard: both keep what they pay
+                self._attempt += 1
+                continue
+            self._path = path
+            return
+
+    def sync(self) -> None:
+        """Flush to the medium (in the writer's second thread)."""
+        if self._fd >= 0:
+            os.fsync(self._fd)
+
+    async def close(self) -> None:
+        """Write what waits, sync, and leave the sidecar with keys and sums beside the file.
+
+        Raises:
+            StorageStop: when the disk is full or not writable.
+        """
+        await self.settled()
+        self._writer.forget(self)
+        if self._fd < 0:
+            return
+        fd, self._fd = self._fd, -1
+        assert self._path is not None
+        path = self._path
+        await self._writer.in_thread(path, lambda: _finish(fd, path, self._end, self._own, self._totals))
+
+
+def _finish(fd: int, path: Path, end: int, own: list[tuple[str, int]], totals: dict[str, Totals]) -> None:
+    os.fsync(fd)
+    os.close(fd)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+    write_sidecar(path, end, own, totals)
+
+
+class LedgerWriter:
+    """Writes the frames of all journals of this process; see the module docstring for when.
+
+    Use as an asynchronous context manager inside the event loop that makes the calls.
+    """
+
+    def __init__(self, *, flush_s: float = 0.020, fsync_s: float = 0.200) -> None:
+        self.cache = FrameCache()
+        self._flush_s = flush_s
+        self._fsync_s = fsync_s
+        self._dirty: dict[Journal, None] = {}
+        self._unsynced: dict[Journal, None] = {}
+        self._flusher: asyncio.Task[None] | None = None
+        self._syncer: asyncio.Task[None] | None = None
+        self._closing: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._failure: StorageStop | None = None
+        self._last_flush = self._last_sync = float("-inf")
+        self._write_thread = ThreadPoolExecutor(1, thread_name_prefix="ledger-write")
+        self._sync_thread = ThreadPoolExecutor(1, thread_name_prefix="ledger-sync")
+
+    async def __aenter__(self) -> LedgerWriter:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    def open(
+        self, run_dir: Path, place: tuple[str, str, str], shard: str, index: Index | None = None
+    ) -> Journal:
+        """The journal of one task; `place` is (segment, entry, step). The first answer makes the file."""
+        return Journal(self, run_dir.joinpath("ledger", *place), shard or "all", index)
+
+    def check(self) -> None:
+        """Raise the failure of an earlier write, if any: after it nothing may be paid for."""
+        if self._failure is not None:
+            raise self._failure
+
+    def touch(self, journal: Journal) -> None:
+        """Note that `journal` has lines to write."""
+        self._dirty[journal] = None
+        if self._flusher is None:
+            self._flusher = asyncio.get_running_loop().create_task(self._flush())
+
+    async def _flush(self) -> None:
+        loop = asyncio.get_running_loop()
+        while self._dirty:
+            # Waits at least one turn of the loop, so that answers that arrived together share a frame.
+            await asyncio.sleep(max(0.0, self._last_flush + self._flush_s - loop.time()))
+            batches = [(journal, journal.take()) for journal in self._dirty]
+            self._dirty.clear()
+            self._last_flush = loop.time()
+            if self._failure is None:
+                self._failure = await loop.run_in_executor(self._write_thread, _write_all, batches)
+            for journal, _ in batches:
+                journal.written(self._failure)
+                self._unsynced[journal] = None
+            if self._syncer is None:
+                self._syncer = loop.create_task(self._sync())
+        self._flusher = None
+
+    async def _sync(self) -> None:
+        loop = asyncio.get_running_loop()
+        while self._unsynced:
+            # Not a plain sleep: `close` does not wait for the interval to pass.
+            await asyncio.wait(
+                [self._closing], timeout=max(0.0, self._last_sync + self._fsync_s - loop.time())
+            )
+            journals = list(self._unsynced)
+            self._unsynced.clear()
+            self._last_sync = loop.time()
+            for journal in journals:
+                try:
+                    await loop.run_in_executor(self._sync_thread, journal.sync)
+                except OSError as error:  # what the medium did not take cannot be promised to anyone
+                    self._failure = self._failure or storage_stop(error, journal.place)
+        self._syncer = None
+
+    def forget(self, journal: Journal) -> None:
+        """Leave the syncing of `journal` to its `close`.
+
+        Raises:
+            StorageStop: when an earlier write or sync failed.
+        """
+        self._unsynced.pop(journal, None)
+        self.check()
+
+    async def in_thread(self, path: Path, work: Callable[[], None]) -> None:
+        """Run `work` in the sync thread, behind any fsync under way.
+
+        Raises:
+            StorageStop: for an `OSError` in it.
+        """
+        try:
+            await asyncio.get_running_loop().run_in_executor(self._sync_thread, work)
+        except OSError as error:
+            raise storage_stop(error, path) from error
+
+    async def close(self) -> None:
+        """Write and sync what waits; journals that are still open keep their files without a sidecar."""
+        while self._flusher is not None:
+            await asyncio.shield(self._flusher)
+        if not self._closing.done():
+            self._closing.set_result(None)
+        while self._syncer is not None:
+            await asyncio.shield(self._syncer)
+        self._write_thread.shutdown()
+        self._sync_thread.shutdown()
+
+
+def _write_all(batches: list[tuple[Journal, list[tuple[Line, bytes]]]]) -> StorageStop | None:
+    """Write one frame per journal; after a failure nothing more, since it may have torn a file."""
+    for journal, pending in batches:
+        try:
+            journal.write(pending)
+        except OSError as error:
+            return storage_stop(error, journal.place)
+    return None

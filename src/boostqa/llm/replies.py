@@ -1,0 +1,154 @@
+"""Reading a raw reply: thought apart from answer, JSON checked against its schema, and the outcome.
+
+Pure functions of (raw reply, request), so that a reply from the ledger reads the same as a fresh one, and
+better reading reaches old replies too. Rules, first match counts:
+
+    refused     the provider says so (`content_filter`, `refusal`)
+    malformed   the text ends in a loop; empty; with a schema: no JSON even after repair, or it does not fit
+    truncated   finish reason `length`
+    ok          everything else
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any
+
+import msgspec
+
+from boostqa.llm.lines import RawReply
+from boostqa.llm.model import Outcome, Reply, Request
+
+_THINK = re.compile(r"\s*<think(?:ing)?>(.*?)(?:</think(?:ing)?>|\Z)", re.DOTALL)
+_THINK_END = re.compile(r"</think(?:ing)?>")
+_FENCE = re.compile(r"```[A-Za-z0-9_-]*\s*\n?(.*?)```", re.DOTALL)
+_LOOP_TAIL = 480
+_LOOP_REPEATS = 6
+_REPAIR_LIMIT = 200_000
+
+
+def interpret(raw: RawReply, request: Request, *, key: str = "", replayed: bool = False) -> Reply:
+    """The reply that a caller sees, by the rules in the module docstring."""
+    text, thought = split_thought(raw.text, raw.reasoning)
+    outcome, data, error = _judge(raw, request, text, thought)
+    return Reply(
+        outcome=outcome,
+        text=text,
+        reasoning=thought,
+        data=data,
+        logprobs=raw.logprobs,
+        usage=raw.usage,
+        model=raw.model,
+        finish=raw.finish,
+        error=error,
+        key=key,
+        replayed=replayed,
+    )
+
+
+def _judge(raw: RawReply, request: Request, text: str, thought: str) -> tuple[Outcome, Any, str]:
+    if raw.refusal:
+        return Outcome.REFUSED, None, f"refused: {raw.refusal[:200]}"
+    if raw.finish == "content_filter":
+        return Outcome.REFUSED, None, "refused: finish_reason is content_filter"
+    loop = find_loop(text) or (find_loop(thought) if not text else "")
+    if loop:
+        return Outcome.MALFORMED, None, f"repetition loop: the text ends in repeats of {loop[:60]!r}"
+    if raw.finish == "length":
+        where = "the thought" if not text and thought else "the answer"
+        return Outcome.TRUNCATED, None, f"cut off in {where} at max_tokens = {request.max_tokens}"
+    if request.schema is not None:
+        return _check(text, thought, request.schema)
+    if not text.strip() and request.prompt is None:
+        after = f" after a thought of {len(thought)} characters" if thought else ""
+        return Outcome.MALFORMED, None, f"empty content{after} (finish_reason {raw.finish or 'missing'})"
+    return Outcome.OK, None, ""
+
+
+def split_thought(content: str, reasoning: str) -> tuple[str, str]:
+    """(answer, thought): the thought from its own field, or from `<think>` in the content, closed or not."""
+    match = _THINK.match(content)
+    if match is not None:
+        return content[match.end() :].strip(), reasoning or match[1].strip()
+    # Some templates open the tag in the prompt, so that only its end is in the reply.
+    end = _THINK_END.search(content)
+    if end is not None and "<think" not in content[: end.start()]:
+        return content[end.end() :].strip(), reasoning or content[: end.start()].strip()
+    return content, reasoning
+
+
+def find_loop(text: str) -> str:
+    """The unit that `text` repeats at its end for hundreds of characters; empty when there is none."""
+    tail = text[-_LOOP_TAIL:]
+    if len(tail) < _LOOP_TAIL:
+        return ""
+    for period in range(1, _LOOP_TAIL // _LOOP_REPEATS + 1):
+        if tail[period:] == tail[:-period]:
+            return tail[-period:]
+    return ""
+
+
+def _check(text: str, thought: str, schema: dict[str, Any]) -> tuple[Outcome, Any, str]:
+    if not text.strip():
+        after = f" after a thought of {len(thought)} characters" if thought else ""
+        return Outcome.MALFORMED, None, f"empty content{after} instead of JSON"
+    found, data = parse_json(text)
+    if not found:
+        return Outcome.MALFORMED, None, f"no JSON object in {text[:80]!r}"
+    problem = schema_problem(data, schema)
+    if problem:
+        return Outcome.MALFORMED, None, f"JSON does not fit the schema: {problem}"
+    return Outcome.OK, data, ""
+
+
+def parse_json(text: str) -> tuple[bool, Any]:
+    """(found, value): strictly first, then without fences and text around it, then repaired."""
+    fence = _FENCE.search(text)
+    for candidate in (text, fence[1] if fence else "", _outermost(text)):
+        if candidate.strip():
+            try:
+                return True, msgspec.json.decode(candidate)
+            except (msgspec.DecodeError, UnicodeError, RecursionError):
+                continue
+    candidate = _outermost(fence[1] if fence else text)
+    if not candidate or len(candidate) > _REPAIR_LIMIT:
+        return False, None
+    import json_repair
+
+    try:
+        # Encoded once to make sure that the result can be stored (no half surrogates).
+        value = msgspec.json.decode(msgspec.json.encode(json_repair.loads(candidate, skip_json_loads=True)))
+    except (UnicodeError, RecursionError):
+        return False, None
+    return (True, value) if isinstance(value, (dict, list)) and value else (False, None)
+
+
+def _outermost(text: str) -> str:
+    """From the first opening to the last closing bracket; empty when one of them is missing."""
+    starts = [at for at in (text.find("{"), text.find("[")) if at >= 0]
+    if not starts:
+        return ""
+    start = min(starts)
+    end = text.rfind("}" if text[start] == "{" else "]")
+    return text[start : end + 1] if end > start else ""
+
+
+def schema_problem(value: Any, schema: dict[str, Any]) -> str:
+    """Where `value` breaks the JSON Schema, for a person and for a model; empty when it fits."""
+    import fastjsonschema
+
+    try:
+        _validator(msgspec.json.encode(schema, order="sorted"))(value)
+    except fastjsonschema.JsonSchemaValueException as error:
+        return str(error.message)[:300]
+    return ""
+
+
+@lru_cache(maxsize=256)
+def _validator(schema: bytes) -> Callable[[Any], Any]:
+    import fastjsonschema
+
+    compiled: Callable[[Any], Any] = fastjsonschema.compile(msgspec.json.decode(schema), use_default=False)
+    return compiled

@@ -1,0 +1,298 @@
+"""Sending one body until it is answered or cannot be: replicas, throttle, retries, and the end of patience.
+
+Retried is only what can succeed: time-outs, broken connections, 408, 409, 425, 429, 5xx, and answers with
+status 200 that are no replies. A 429 is waited out and does not count as a try; neither does a failed probe
+of an endpoint that is down. A wrong key, an empty account or an unknown model stop the run; so does an
+endpoint from which nothing but failures come. Everything else that fails is this one call's own failure.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import email.utils
+import random
+import time
+from collections.abc import Awaitable, Callable, Sequence
+
+import msgspec
+import xxhash
+
+from boostqa.errors import ProviderStop
+from boostqa.llm.dialects import BodyError, read_reply
+from boostqa.llm.http import Response, Transport, WireError
+from boostqa.llm.lines import RawReply
+from boostqa.llm.throttle import DownError, Ended, Permit, ShutError, Throttle
+
+_RETRIED = {408, 409, 425}
+_STRUGGLING = {503, 529}
+_STOPPING = {
+    401: "the key is refused; check the variable named in api_key_env",
+    402: "the account is empty; top it up",
+    403: "access is denied; check the key's rights",
+}
+_BILLABLE_AFTER = 1.0
+"""Seconds after which a call that broke off may have been worked on and so billed."""
+_ALL_FAIL = 50
+"""Requests in a row that the endpoint calls wrong, with no good one between, that stop the run."""
+
+
+class Replica(msgspec.Struct):
+    """One address that serves the model."""
+
+    url: str
+    throttle: Throttle
+
+
+class Sent(msgspec.Struct, kw_only=True):
+    """What became of a call."""
+
+    raw: RawReply | None = None
+    """None: failed for good, see `error`."""
+    error: str = ""
+    tries: int = 0
+    """Requests that were sent, except those answered 429."""
+    unanswered: int = 0
+    """Tries that may have been billed though no answer came."""
+    sent_at: float = 0.0
+    """Seconds since 1970 UTC when the last try was sent."""
+    seconds: float = 0.0
+    """How long the last try took."""
+
+
+class _Again(msgspec.Struct, frozen=True):
+    """A try that failed but may be repeated."""
+
+    ended: Ended
+    reason: str
+    counts: bool = True
+    retry_after: float = 0.0
+
+
+class Sender:
+    """Sends to one model. `place` names the model for messages, such as `models.teacher`."""
+
+    def __init__(
+        self,
+        place: str,
+        replicas: Sequence[Replica],
+        transport: Transport,
+        *,
+        key: str | None,
+        timeout: float,
+        retries: int,
+        backoff: float = 0.5,
+    ) -> None:
+        self._place = place
+        self._replicas = replicas
+        self._transport = transport
+        self._secret = key
+        self._headers = {"Content-Type": "application/json"}
+        if key is not None:
+            self._headers["Authorization"] = f"Bearer {key}"
+        self._timeout = timeout
+        self._retries = retries
+        self._backoff = backoff
+        self._wrong = 0
+        self._last_error = ""
+
+    async def send(
+        self,
+        path: str,
+        body: bytes,
+        *,
+        tokens: float,
+        prefix: str = "",
+        before_repeat: Callable[[], Awaitable[None]] | None = None,
+    ) -> Sent:
+        """Send `body` to `path` (such as `/chat/completions`) until it is answered or must be given up.
+
+        Args:
+            path: below the version in the address.
+            body: JSON.
+            tokens: expected size of request and answer, for the cap on tokens a minute.
+            prefix: beginning of the prompt; equal ones go to the same replica, whose cache knows them.
+            before_repeat: awaited before each repeat that counts, to reserve it in the budget.
+
+        Raises:
+            ProviderStop: when no call to this endpoint can succeed.
+        """
+        sent = Sent()
+        counted = jammed = 0
+        while True:
+            replica, permit = await self._permit(prefix, tokens)
+            result = await self._try(replica, path, body, permit, sent)
+            if not isinstance(result, _Again):
+                return sent
+            self._last_error = result.reason
+            if result.ended is Ended.OVERLOAD:
+                jammed += 1
+                await self._pause(min(jammed, 5))
+                continue
+            if result.counts:
+                counted += 1
+                if counted > self._retries:
+                    sent.error = f"{self._place}: {result.reason}; given up after {sent.tries} tries"
+                    return sent
+            if before_repeat is not None:
+                await before_repeat()
+            await self._pause(counted)
+
+    async def _permit(self, prefix: str, tokens: float) -> tuple[Replica, Permit]:
+        """A replica with room, and the permit to use it; waits for one that is down only if all are."""
+        while True:
+            replica = self._choose(prefix)
+            all_shut = all(other.throttle.shut for other in self._replicas)
+            try:
+                return replica, await self._admitted(replica, tokens, all_shut)
+            except ShutError:
+                continue
+
+    async def _admitted(self, replica: Replica, tokens: float, wait_shut: bool) -> Permit:
+        try:
+            return await replica.throttle.acquire(tokens, wait_shut=wait_shut)
+        except DownError as down:
+            raise ProviderStop(
+                f"{self._place} ({replica.url}): {down}; the last failure was: {self._last_error}. "
+                "See to the endpoint and run the same command again"
+            ) from down
+
+    def _choose(self, prefix: str) -> Replica:
+        """The replica that knows this prefix, unless it is down or much busier than the idlest."""
+        if len(self._replicas) == 1:
+            return self._replicas[0]
+        up = [replica for replica in self._replicas if not replica.throttle.shut] or self._replicas
+        idlest = min(up, key=lambda replica: replica.throttle.load)
+        at = xxhash.xxh3_64_intdigest(prefix.encode("utf-8", "surrogatepass"))
+        sticky = self._replicas[at % len(self._replicas)]
+        if sticky in up and sticky.throttle.load <= 1.25 * idlest.throttle.load + 0.1:
+            return sticky
+        return idlest
+
+    async def _try(
+        self, replica: Replica, path: str, body: bytes, permit: Permit, sent: Sent
+    ) -> RawReply | _Again | None:
+        """One request; fills `sent`. None: failed for good."""
+        sent.sent_at = time.time()
+        start = time.monotonic()
+        result: RawReply | _Again | None
+        try:
+            response = await self._transport.request(
+                "POST", replica.url + path, body, self._headers, self._timeout
+            )
+        except WireError as error:
+            sent.seconds = time.monotonic() - start
+            sent.tries += 1
+            sent.unanswered += int(error.sent and sent.seconds >= _BILLABLE_AFTER)
+            ended = Ended.STRUGGLE if error.kind == "timeout" else Ended.FAILURE
+            result = _Again(ended, f"{replica.url}: {error}", counts=not permit.probe)
+        except BaseException:
+            replica.throttle.done(permit, Ended.ABANDONED)
+            raise
+        else:
+            sent.seconds = time.monotonic() - start
+            try:
+                result = self._judge(replica, response, sent, permit)
+            except BaseException:
+                replica.throttle.done(permit, Ended.FAILURE)
+                raise
+        self._done(replica, permit, result)
+        return result
+
+    def _done(self, replica: Replica, permit: Permit, result: RawReply | _Again | None) -> None:
+        if isinstance(result, _Again):
+            replica.throttle.done(permit, result.ended, retry_after=result.retry_after)
+        elif result is None:
+            replica.throttle.done(permit, Ended.OK)
+        else:
+            usage = result.usage
+            used = None if usage.prompt is None else float(usage.prompt + (usage.completion or 0))
+            replica.throttle.done(permit, Ended.OK, completion=usage.completion or 0, used=used)
+
+    def _judge(
+        self, replica: Replica, response: Response, sent: Sent, permit: Permit
+    ) -> RawReply | _Again | None:
+        status = response.status
+        sent.tries += int(status != 429)
+        if status == 200:
+            try:
+                raw = read_reply(response.body)
+            except BodyError as error:
+                sent.unanswered += int(sent.seconds >= _BILLABLE_AFTER)
+                return _Again(Ended.FAILURE, f"{replica.url}: answered {error}", counts=not permit.probe)
+            if raw.finish == "insufficient_system_resource":
+                return _Again(Ended.STRUGGLE, f"{replica.url}: broke off for lack of resources")
+            self._wrong = 0
+            sent.raw = raw
+            return raw
+        code, message = _error_of(response)
+        if self._secret:
+            message = message.replace(self._secret, "***")
+        said = f"{replica.url}: HTTP {status}{f' {code}' if code else ''}: {message}"
+        if status in _STOPPING or code == "insufficient_quota" or _unknown_model(status, code, message):
+            remedy = _STOPPING.get(status, "check `model` against the endpoint's list")
+            remedy = "check the account" if code == "insufficient_quota" else remedy
+            raise ProviderStop(f"{self._place}: {said}; {remedy}, then run the same command again")
+        if status == 429:
+            return _Again(Ended.OVERLOAD, said, retry_after=_retry_after(response.retry_after))
+        if status in _STRUGGLING:
+            after = _retry_after(response.retry_after)
+            return _Again(Ended.STRUGGLE, said, counts=not permit.probe, retry_after=after)
+        if status in _RETRIED or status >= 500:
+            return _Again(Ended.FAILURE, said, counts=not permit.probe)
+        return self._own_fault(status, code, message, said, sent)
+
+    def _own_fault(self, status: int, code: str, message: str, said: str, sent: Sent) -> RawReply | None:
+        """A request that the server calls wrong: never repeated."""
+        text = f"{code} {message}".lower()
+        if "content exists risk" in text or "content_filter" in text or "content_policy" in text:
+            self._wrong = 0
+            sent.raw = RawReply(refusal=message[:500], finish="content_filter")
+            return sent.raw
+        sent.error = f"{self._place}: {said}"
+        if not ("context" in text or "too long" in text or status == 413):
+            self._wrong += 1
+            if self._wrong >= _ALL_FAIL:
+                raise ProviderStop(
+                    f"{self._place}: the last {self._wrong} requests were all called wrong, the latest with "
+                    f"{said}; check dialect and base_url with `boostqa check` before the next start"
+                )
+        return None
+
+    async def _pause(self, times: int) -> None:
+        longest = min(30.0, self._backoff * 2 ** max(0, times - 1))
+        # Jitter keeps calls that failed together from coming back together; results do not depend on it.
+        await asyncio.sleep(longest * random.uniform(0.5, 1.0))  # noqa: S311
+
+
+def _error_of(response: Response) -> tuple[str, str]:
+    """(code, message) of an error body in any of the forms in use."""
+    text = response.body[:2000].decode("utf-8", "replace").strip()
+    try:
+        data = msgspec.json.decode(response.body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return "", " ".join(text.split())[:300] or "(empty body)"
+    error = data.get("error", data) if isinstance(data, dict) else data
+    if not isinstance(error, dict):
+        return "", str(error)[:300]
+    code = error.get("code") or error.get("type") or ""
+    message = error.get("message") or error.get("detail") or text
+    return (code if isinstance(code, str) else ""), str(message)[:500]
+
+
+def _unknown_model(status: int, code: str, message: str) -> bool:
+    text = message.lower()
+    return code == "model_not_found" or (
+        status in {400, 404} and "model" in text and ("not exist" in text or "not found" in text)
+    )
+
+
+def _retry_after(value: str) -> float:
+    """Seconds from a `Retry-After` header, which holds seconds or a date; 0 when absent or unreadable."""
+    try:
+        return max(0.0, float(value))
+    except ValueError:
+        pass
+    try:
+        return max(0.0, email.utils.parsedate_to_datetime(value).timestamp() - time.time())
+    except (ValueError, TypeError):
+        return 0.0

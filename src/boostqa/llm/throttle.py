@@ -1,0 +1,297 @@
+"""How many calls may be in flight to one (address, model): a limit that feels its way, and a circuit breaker.
+
+AIMD: each answer that comes about as fast as answers of its length used to come raises the limit a little
+(one more call per round of answers); 429, 503, 529 and time-outs lower it by 30 %, once per burst, since all
+calls sent before the last cut learned of the same jam. `Retry-After` holds everything back. Optional caps on
+requests and tokens a minute. When nothing but failures comes back, the breaker opens and lets one call
+probe from time to time. Knows nothing of HTTP: callers say how a call ended. The clock can be replaced.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable
+from enum import StrEnum
+
+import msgspec
+
+
+class Ended(StrEnum):
+    """How a call ended, as far as the throttle cares."""
+
+    OK = "ok"
+    """An answer, also one that says the request is wrong: the server works."""
+    OVERLOAD = "overload"
+    """429: asked to slow down."""
+    STRUGGLE = "struggle"
+    """503, 529, time-out: too slow or down, nobody knows which; counts as both."""
+    FAILURE = "failure"
+    """Reset, refused, DNS, other 5xx: not a sign of load."""
+    ABANDONED = "abandoned"
+    """Cancelled by us; says nothing about the server."""
+
+
+class Tuning(msgspec.Struct, frozen=True, kw_only=True):
+    """Constants of the control loop."""
+
+    start: int = 16
+    """First limit, where the cap allows it."""
+    slow: float = 1.5
+    """Latency over baseline above which the limit no longer rises."""
+    cut: float = 0.7
+    pause: float = 1.0
+    """Least seconds between two cuts."""
+    drift: float = 0.005
+    """Share by which the baseline moves towards each slower answer, so that it can forget."""
+    trip: int = 8
+    """Failures in a row that open the breaker."""
+    cooldown: float = 1.0
+    """Seconds the breaker stays open at first; doubles with each failed probe."""
+    max_cooldown: float = 30.0
+    max_retry_after: float = 300.0
+    give_up_after: float = 120.0
+    """Seconds after which an open breaker means that the endpoint is down for good."""
+    give_up_jammed: float = 900.0
+    """Seconds of nothing but 429 after which the same is assumed."""
+
+
+class DownError(Exception):
+    """The endpoint seems to be down for good; the message says since when."""
+
+
+class ShutError(Exception):
+    """The breaker is open, and the caller did not want to wait for it."""
+
+
+class Permit(msgspec.Struct):
+    """One call in flight; hand it back with `Throttle.done`."""
+
+    sent: float
+    tokens: float
+    probe: bool = False
+    full: bool = False
+    """Whether it was sent with the limit (nearly) used up, so that its latency says something about it."""
+
+
+class Bucket:
+    """At most `per_minute` units a minute, with two seconds' worth of burst."""
+
+    def __init__(self, per_minute: float, clock: Callable[[], float]) -> None:
+        self._rate = per_minute / 60
+        self._burst = max(1.0, self._rate * 2)
+        self._level = self._burst
+        self._clock = clock
+        self._at = clock()
+
+    def take(self, amount: float) -> None:
+        """Use `amount`; the level may go below zero, which delays those who come later."""
+        self._refill()
+        self._level -= amount
+
+    def give(self, amount: float) -> None:
+        """Return what was taken too much."""
+        self._level = min(self._burst, self._level + amount)
+
+    def wait(self) -> float:
+        """Seconds until something may be taken again."""
+        self._refill()
+        return 0.0 if self._level > 0 else (1e-3 - self._level) / self._rate
+
+    def _refill(self) -> None:
+        now = self._clock()
+        self._level = min(self._burst, self._level + max(0.0, now - self._at) * self._rate)
+        self._at = now
+
+
+class Throttle:
+    """See the module docstring. One object per address and model, used within one event loop."""
+
+    def __init__(
+        self,
+        cap: int,
+        *,
+        rpm: float | None = None,
+        tpm: float | None = None,
+        tuning: Tuning | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self.cap = cap
+        self.tuning = tuning or Tuning()
+        self.limit = float(min(cap, self.tuning.start))
+        self.in_flight = 0
+        self.cuts = 0
+        """How often the limit was lowered."""
+        self._clock = clock
+        self._sleep = sleep
+        self._requests = Bucket(rpm, clock) if rpm else None
+        self._tokens = Bucket(tpm, clock) if tpm else None
+        self._queue: deque[asyncio.Future[None]] = deque()
+        self._baseline: dict[int, float] = {}
+        self._last_cut = float("-inf")
+        self._hold_until = float("-inf")
+        self._failures = 0
+        self._opened_at: float | None = None
+        self._jammed_at: float | None = None
+        self._open_until: float | None = None
+        self._cooldown = self.tuning.cooldown
+        self._probing = False
+
+    @property
+    def open(self) -> bool:
+        """Whether the breaker is open: the endpoint seems to be down."""
+        return self._open_until is not None
+
+    @property
+    def load(self) -> float:
+        """Calls in flight and waiting over the limit; for choosing among replicas."""
+        return (self.in_flight + len(self._queue)) / max(1.0, self.limit)
+
+    def down_for(self) -> float:
+        """Seconds since the breaker opened without an answer since then; 0 while it is closed."""
+        return 0.0 if self._opened_at is None else self._clock() - self._opened_at
+
+    @property
+    def shut(self) -> bool:
+        """Whether the breaker is open and no probe is due, so that a call would have to wait."""
+        return self._open_until is not None and (self._probing or self._clock() < self._open_until)
+
+    async def acquire(self, tokens: float, *, wait_shut: bool = True) -> Permit:
+        """Wait for a place in flight.
+
+        Args:
+            tokens: expected size of the call, for the cap on tokens a minute.
+            wait_shut: False to be told when the breaker is open instead of waiting for it.
+
+        Raises:
+            DownError: when the endpoint has not answered for so long that waiting is pointless.
+            ShutError: with `wait_shut=False`, when the breaker is open and no probe is due.
+        """
+        await self._place()
+        try:
+            while (wait := self._delay()) > 0:
+                if not wait_shut and self.shut:
+                    raise ShutError
+                if self.down_for() > self.tuning.give_up_after:
+                    raise DownError(f"no answer for {self.down_for():.0f} s")
+                await self._sleep(wait)
+        except BaseException:
+            self.in_flight -= 1
+            self._wake()
+            raise
+        probe = self.open
+        self._probing = self._probing or probe
+        if self._requests is not None:
+            self._requests.take(1)
+        if self._tokens is not None:
+            self._tokens.take(tokens)
+        full = self.in_flight >= 0.8 * int(self.limit)
+        return Permit(sent=self._clock(), tokens=tokens, probe=probe, full=full)
+
+    async def _place(self) -> None:
+        """Wait in line until one more call may be in flight, and count it."""
+        if not self._queue and self.in_flight < int(self.limit):
+            self.in_flight += 1
+            return
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._queue.append(turn)
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled():  # the place was handed over already
+                self.in_flight -= 1
+                self._wake()
+            else:
+                self._queue.remove(turn)
+            raise
+
+    def _wake(self) -> None:
+        while self._queue and self.in_flight < int(self.limit):
+            turn = self._queue.popleft()
+            if not turn.done():
+                self.in_flight += 1
+                turn.set_result(None)
+
+    def _delay(self) -> float:
+        now = self._clock()
+        waits = [self._hold_until - now]
+        if self._open_until is not None:
+            waits.append(self._open_until - now)
+            if self._probing:  # half open: one call at a time finds out
+                waits.append(0.05)
+        waits += [bucket.wait() for bucket in (self._requests, self._tokens) if bucket is not None]
+        return max(waits)
+
+    def done(
+        self,
+        permit: Permit,
+        ended: Ended,
+        *,
+        completion: int = 0,
+        used: float | None = None,
+        retry_after: float = 0.0,
+    ) -> None:
+        """Hand a permit back and learn from how the call ended.
+
+        Args:
+            permit: from `acquire`.
+            ended: how it ended.
+            completion: tokens generated, which latency is compared by.
+            used: tokens really used, where known.
+            retry_after: seconds the server asked to wait.
+        """
+        self.in_flight -= 1
+        if self._tokens is not None and used is not None:
+            self._tokens.give(permit.tokens - used)
+        if permit.probe:
+            self._probing = False
+        if ended is Ended.OK:
+            self._succeed(permit, completion)
+        elif ended is not Ended.ABANDONED:
+            if ended is not Ended.FAILURE:
+                self._slow_down(permit, retry_after)
+            if ended is not Ended.OVERLOAD:
+                self._fail(permit)
+        self._wake()
+
+    def _succeed(self, permit: Permit, completion: int) -> None:
+        now = self._clock()
+        self._failures = 0
+        self._open_until = self._opened_at = self._jammed_at = None
+        self._cooldown = self.tuning.cooldown
+        latency = now - permit.sent
+        # Long answers take longer: compare among answers of about the same length (a factor of two).
+        kind = completion.bit_length()
+        base = self._baseline.get(kind)
+        if base is None or latency < base:
+            self._baseline[kind] = base = latency
+        else:
+            self._baseline[kind] = base + self.tuning.drift * (latency - base)
+        if permit.full and latency <= self.tuning.slow * base:
+            self.limit = min(float(self.cap), self.limit + 1 / self.limit)
+
+    def _slow_down(self, permit: Permit, retry_after: float) -> None:
+        now = self._clock()
+        if self._jammed_at is None:
+            self._jammed_at = now
+        elif now - self._jammed_at > self.tuning.give_up_jammed and self._opened_at is None:
+            self._opened_at = self._open_until = self._jammed_at  # `acquire` gives up
+        if retry_after > 0:
+            self._hold_until = max(self._hold_until, now + min(retry_after, self.tuning.max_retry_after))
+        if permit.sent > self._last_cut and now - self._last_cut >= self.tuning.pause:
+            self.limit = max(1.0, self.limit * self.tuning.cut)
+            self._last_cut = now
+            self.cuts += 1
+
+    def _fail(self, permit: Permit) -> None:
+        self._failures += 1
+        now = self._clock()
+        if self._open_until is None:
+            if self._failures >= self.tuning.trip:
+                self._open_until = now + self._cooldown
+                self._opened_at = now
+        elif permit.probe:
+            self._cooldown = min(self.tuning.max_cooldown, self._cooldown * 2)
+            self._open_until = now + self._cooldown

@@ -1,0 +1,145 @@
+"""Markdown, and the questions with answers that a text in any format may contain.
+
+A pair is written `**Q:** ... **A:** ...`, `Q: ... A: ...`, `Question: ... Answer: ...` or `问：... 答：...`,
+with options as lines `A. ...` and an optional `Solution:` / `解析：` part. Pairs become question items; what
+remains is one text item.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from boostqa.readers.files import DamagedError, decode, excerpt, read_whole
+from boostqa.readers.items import BadRow, Raw, item
+
+_Q = re.compile(
+    r"\s{0,3}(?:[-*>]\s+|#{1,6}\s+|\d{1,3}[.)]\s+)?[*_]{0,2}(?:Q|Question|问题?|题目)\s?\d{0,3}[*_]{0,2}\s?[:：][*_]{0,2}\s*",
+    re.IGNORECASE,
+)
+_A = re.compile(
+    r"\s{0,3}(?:[-*>]\s+)?[*_]{0,2}(?:A|Answer|答案?)\s?\d{0,3}[*_]{0,2}\s?[:：][*_]{0,2}\s*", re.IGNORECASE
+)
+_A_INLINE = re.compile(r"(?:\s|(?<=[?？.。]))[*_]{0,2}(?:A|Answer|答案?)[*_]{0,2}\s?[:：][*_]{0,2}\s*")
+_S = re.compile(
+    r"\s{0,3}(?:[-*>]\s+)?[*_]{0,2}(?:Solution|Explanation|Worked solution|解析|解答|解)"
+    r"[*_]{0,2}\s?[:：][*_]{0,2}\s*",
+    re.IGNORECASE,
+)
+_OPTION = re.compile(r"\s*(?:[-*]\s+)?[(（]?([A-J])[.)）、．]\s*(.+)")
+_HEADING = re.compile(r"(#{1,6})\s+(.*?)\s*#*\s*$")
+_FENCE = re.compile(r"\s*(```|~~~)")
+_FRONT = re.compile(r"\A---\s*\n(.*?)\n(?:---|\.\.\.)\s*(?:\n|\Z)", re.DOTALL)
+_TITLE = re.compile(r"^title:\s*[\"']?(.*?)[\"']?\s*$", re.MULTILINE)
+
+
+def read_markdown(path: str) -> Iterator[Raw | BadRow]:
+    """Question items and one text item of a Markdown file; a title in front matter heads the headings."""
+    try:
+        data = read_whole(path)
+    except DamagedError as error:
+        yield BadRow(line=0, reason="damaged_file", excerpt=excerpt(error))
+        return
+    if data is None:
+        yield BadRow(line=0, reason="file_too_large", excerpt="split the file")
+        return
+    text = decode(data).replace("\r\n", "\n")
+    front = _FRONT.match(text)
+    heading: list[str] = []
+    if front:
+        title = _TITLE.search(front[1])
+        heading = [title[1]] if title and title[1] else []
+        # Blank lines in its place: line numbers stay those of the file.
+        text = "\n" * front[0].count("\n") + text[front.end() :]
+    yield from items(text, heading)
+
+
+def items(text: str, heading: list[str] | None = None, line: int | None = None) -> Iterator[Raw | BadRow]:
+    """Question items of a text in order, then its remainder as one text item (if any prose is left).
+
+    `heading` is put before each item's own headings; `line` overrides the line numbers (a page of a PDF).
+    """
+    lines = text.split("\n")
+    path: list[tuple[int, str]] = []
+    rest: list[str] = []
+    position, fenced = 0, False
+    while position < len(lines):
+        current = lines[position]
+        fenced ^= _FENCE.match(current) is not None
+        pair = None if fenced or not _Q.match(current) else _pair(lines, position)
+        if pair is not None:
+            row, end = pair
+            found = item(row, line or position + 1)
+            if isinstance(found, BadRow):
+                yield found
+            else:
+                names = [*(heading or []), *(name for _, name in path)]
+                yield Raw(
+                    question=found.question,
+                    choices=found.choices,
+                    answer=found.answer,
+                    solution=found.solution,
+                    question_type=found.question_type,
+                    line=found.line,
+                    heading=names,
+                )
+            # Blank lines, so that line numbers of the remainder stay right.
+            rest += [""] * (end - position)
+            position = end
+            continue
+        title = None if fenced else _HEADING.match(current)
+        if title:
+            path = [entry for entry in path if entry[0] < len(title[1])] + [(len(title[1]), title[2])]
+        rest.append(current)
+        position += 1
+    if any(part.strip() and not _HEADING.match(part) for part in rest):
+        yield Raw(passage="\n".join(rest), heading=list(heading or []), line=line)
+
+
+def _pair(lines: list[str], start: int) -> tuple[dict[str, object], int] | None:
+    """The pair whose question begins at `start` as a row, and the line behind it; None without an answer."""
+    question: list[str] = [_Q.sub("", lines[start], count=1)]
+    position = start + 1
+    answer: str | None = None
+    inline = _A_INLINE.search(question[0])
+    if inline:
+        question, answer = [question[0][: inline.start()]], question[0][inline.end() :]
+    while answer is None:
+        if (
+            position >= len(lines)
+            or _Q.match(lines[position])
+            or _HEADING.match(lines[position])
+            or position - start > 80
+        ):
+            return None
+        if _A.match(lines[position]):
+            answer = _A.sub("", lines[position], count=1)
+        else:
+            question.append(lines[position])
+        position += 1
+    parts, position = _paragraph(lines, position)
+    row: dict[str, object] = {"answer": "\n".join([answer, *parts]).strip()}
+    behind = position
+    while behind < len(lines) and not lines[behind].strip():
+        behind += 1
+    if behind < len(lines) and _S.match(lines[behind]):
+        more, position = _paragraph(lines, behind + 1)
+        row["solution"] = "\n".join([_S.sub("", lines[behind], count=1), *more]).strip()
+    options = [match[2].strip() for text in question[1:] if (match := _OPTION.match(text))]
+    if len(options) >= 2:
+        row["choices"] = options
+        question = [text for i, text in enumerate(question) if i == 0 or not _OPTION.match(text)]
+    row["question"] = "\n".join(question).strip().removesuffix("**").strip()
+    return (row, position) if row["question"] and row["answer"] else None
+
+
+def _paragraph(lines: list[str], position: int) -> tuple[list[str], int]:
+    """Lines up to the next blank line, heading, question or solution, and where they end."""
+    found = []
+    while position < len(lines):
+        line = lines[position]
+        if not line.strip() or _HEADING.match(line) or _Q.match(line) or _S.match(line):
+            break
+        found.append(line)
+        position += 1
+    return found, position

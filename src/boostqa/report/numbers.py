@@ -1,0 +1,134 @@
+"""A run in numbers: plain data read off manifests and ledger, for status, summary and report alike.
+
+Works on a run of any state, also while another process writes to it. A cost that is not known is None,
+never 0.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+from boostqa.llm.ledger_files import totals
+from boostqa.llm.lines import Totals
+from boostqa.pipeline import entries, part_of
+from boostqa.run import Run
+from boostqa.shard import Counts, get_json
+from boostqa.view import entry_folder
+
+
+def collect(run: Run) -> dict[str, Any]:
+    """Everything that `status --json` prints: see the keys below; counts are records, time is seconds."""
+    spending = totals(run.root)
+    rows = [
+        _entry(run, segment, entry.name, spending)
+        for segment in [*(s["name"] for s in run.segments), "release"]
+        for entry in entries(part_of(segment))
+    ]
+    sums = Totals()
+    for part in spending.values():
+        sums.merge(part)
+    accepted = sum(r["counts"]["kept"] for r in rows if r["counts"] and _is_last_of_round(r))
+    plan = _latest_plan(run)
+    return {
+        "run": str(run.root),
+        "running": run.is_running(),
+        "complete": bool(rows) and rows[-1]["done"] and not run.is_running(),
+        "segments": run.segments,
+        "entries": rows,
+        "spending": _spending(sums),
+        "accepted": accepted,
+        "released": (rows[-1]["counts"] or {}).get("kept"),
+        "cost_per_accepted": sums.cost / accepted if accepted and sums.cost is not None else None,
+        "cells": plan.get("cells", []),
+        "given_up": plan.get("given_up", []),
+        "quota": plan.get("quota"),
+        "short": _short(run, plan),
+        "sessions": run.info["sessions"],
+        "warnings": _warnings(rows, plan),
+    }
+
+
+def _is_last_of_round(row: dict[str, Any]) -> bool:
+    return part_of(row["segment"]) == "round" and row["entry"] == entries("round")[-1].name
+
+
+def _entry(run: Run, segment: str, name: str, spending: dict[tuple[str, str, str], Totals]) -> dict[str, Any]:
+    entry = next(e for e in entries(part_of(segment)) if e.name == name)
+    folder = entry_folder(run, segment, entry)
+    manifest = folder.manifest()
+    own = {model: part for (place, other, model), part in spending.items() if (place, other) == (segment, name)}
+    total = Totals()
+    for part in own.values():
+        total.merge(part)
+    return {
+        "segment": segment,
+        "entry": name,
+        "done": manifest is not None,
+        "shards_done": len(folder.done("kept")),
+        "counts": manifest["counts"] if manifest else _counts_so_far(folder),
+        "seconds": run.info["entries"].get(f"{segment}/{name}", {}).get("seconds"),
+        "spending": _spending(total) if own else None,
+        "models": {model: _spending(part) for model, part in sorted(own.items())},
+    }
+
+
+def _counts_so_far(folder: Any) -> dict[str, Any] | None:
+    import msgspec
+
+    shards = folder.done("kept")
+    if not shards:
+        return None
+    counts = Counts()
+    for shard in shards:
+        counts += folder.counts(shard)
+    return dict(msgspec.to_builtins(counts))
+
+
+def _spending(total: Totals) -> dict[str, Any]:
+    return {
+        "requests": total.requests,
+        "prompt_tokens": total.prompt,
+        "cached_tokens": total.cached,
+        "completion_tokens": total.completion,
+        "cost": total.cost,
+        "currency": total.currency,
+    }
+
+
+def _latest_plan(run: Run) -> dict[str, Any]:
+    plan = entries("round")[0]
+    for segment in reversed(run.segments):
+        if part_of(segment["name"]) == "round":
+            path = entry_folder(run, segment["name"], plan).state("quotas")
+            if path.exists():
+                return dict(get_json(path))
+    return {}
+
+
+def _short(run: Run, plan: dict[str, Any]) -> int | None:
+    """Planned items that are not there: after the release, or else as the latest round found it; None: no plan."""
+    if not plan:
+        return None
+    path = entry_folder(run, "release", entries("release")[0]).state("select")
+    cuts = get_json(path)["cuts"] if path.exists() else []
+    released = {(cut["discipline"], cut["level"]): cut["released"] for cut in cuts}
+    short = 0
+    for cell in plan["cells"]:
+        got = released.get((cell["discipline"], cell["level"]), 0)
+        short += max(0, cell["quota"] - got) if path.exists() else cell["missing"]
+    return short
+
+
+def _warnings(rows: list[dict[str, Any]], plan: dict[str, Any]) -> list[str]:
+    reasons: Counter[str] = Counter()
+    for row in rows:
+        reasons.update((row["counts"] or {}).get("reasons", {}))
+    warnings = []
+    if reasons["internal_error"]:
+        warnings.append(f"{reasons['internal_error']} records were dropped as internal_error: a bug of boostqa")
+    for cell in plan.get("given_up", []):
+        warnings.append(
+            f"given up: {cell['discipline']} {cell['level']}, {cell['missing']} short ({cell['reason']})"
+        )
+    return warnings

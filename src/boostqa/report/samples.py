@@ -1,0 +1,113 @@
+"""Which items a report shows: chosen by hash, never by taste, and spread over fields and drop reasons.
+
+Ids are hashes, so the smallest ids of a group are a random sample of it, the same at every look.
+"""
+
+from __future__ import annotations
+
+from bisect import insort
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from boostqa.pipeline import Part, entries
+from boostqa.record import Record
+from boostqa.report.facts import flat, release_files, shards
+from boostqa.run import Run
+from boostqa.shard import read_parquet
+from boostqa.table import from_table
+
+_REASONS = 200
+"""Groups (stage, reason) for which an example is kept; reasons are few, this only guards memory."""
+
+
+@dataclass(frozen=True)
+class Example:
+    """A dropped record that stands for all that were dropped at one place for one reason."""
+
+    part: Part
+    entry: str
+    reason: str
+    record: Record
+
+
+def accepted_samples(run: Run, wanted: int) -> list[Record]:
+    """Up to `wanted` released records (accepted ones while there is no release), in turns over the fields."""
+    groups: dict[str, list[str]] = defaultdict(list)
+    files = release_files(run)
+    name = "field" if files else "labels.field"
+    for path in files or shards(run, "round", "decontaminate"):
+        table = flat(path, ["id", name])
+        columns = (table.column(column).to_pylist() for column in ("id", name))
+        for identifier, group in zip(*columns, strict=True):
+            best = groups[group or ""]
+            if len(best) < wanted or identifier < best[-1]:
+                insort(best, identifier)
+                del best[wanted:]
+    chosen = in_turns(groups, wanted)
+    found = _records(shards(run, "round", "decontaminate"), chosen)
+    return [found[identifier] for identifier in chosen if identifier in found]
+
+
+def drop_examples(run: Run) -> list[Example]:
+    """One dropped record per place in the pipeline and reason."""
+    best: dict[tuple[Part, str, str], tuple[str, Path]] = {}
+    parts: tuple[Part, ...] = ("head", "round", "release")
+    for part in parts:
+        for entry in entries(part):
+            for path in shards(run, part, entry.name, "dropped"):
+                for reason, identifier in _smallest(path):
+                    key = part, entry.name, reason
+                    if (key in best or len(best) < _REASONS) and (identifier, path) < best.get(
+                        key, ("~", path)
+                    ):
+                        best[key] = identifier, path
+    wanted: dict[Path, list[str]] = defaultdict(list)
+    for identifier, path in best.values():
+        wanted[path].append(identifier)
+    found = {path: _records([path], ids) for path, ids in wanted.items()}
+    return [
+        Example(part=part, entry=entry, reason=reason, record=found[path][identifier])
+        for (part, entry, reason), (identifier, path) in best.items()
+    ]
+
+
+def dropped_for(run: Run, part: Part, name: str, reason: str, wanted: int) -> list[Record]:
+    """Up to `wanted` records that one entry dropped for one reason, those of the smallest ids."""
+    import pyarrow.compute as pc
+
+    best: list[tuple[str, Path]] = []
+    for path in shards(run, part, name, "dropped"):
+        table = flat(path, ["id", "dropped.reason"])
+        rows = table.filter(pc.equal(table.column("dropped.reason"), reason))
+        best = sorted([*best, *((identifier, path) for identifier in rows.column("id").to_pylist())])[:wanted]
+    found = _records({path for _, path in best}, [identifier for identifier, _ in best])
+    return [found[identifier] for identifier, _ in best]
+
+
+def in_turns(groups: dict[str, list[str]], wanted: int) -> list[str]:
+    """One of each group, then another of each, until there are enough; groups by their first member."""
+    rows = sorted(groups.values())
+    turns = max(map(len, rows), default=0)
+    return [row[turn] for turn in range(turns) for row in rows if turn < len(row)][:wanted]
+
+
+def _smallest(path: Path) -> Iterable[tuple[str, str]]:
+    """(reason, smallest id) of a file of dropped records."""
+    rows = flat(path, ["id", "dropped.reason"]).group_by("dropped.reason").aggregate([("id", "min")])
+    return [(row["dropped.reason"], row["id_min"]) for row in rows.to_pylist()]
+
+
+def _records(paths: Iterable[Path], ids: list[str]) -> dict[str, Record]:
+    """The records of some ids, found in the files; a file is read whole only where one of them is in it."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    wanted = pa.array(ids, pa.string())
+    found: dict[str, Record] = {}
+    for path in paths:
+        mask = pc.is_in(read_parquet(path, ["id"]).column("id"), value_set=wanted)
+        if pc.any(mask).as_py():
+            found |= {record.id: record for record in from_table(read_parquet(path).filter(mask))}
+    return found

@@ -1,0 +1,124 @@
+"""Sections on trust: verification ladder, evidence, agreement with gold labels, contamination audit."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+from typing import Any
+
+from boostqa.report import charts
+from boostqa.report.facts import Items, Released
+from boostqa.report.sections import words
+from boostqa.text.intervals import wilson
+
+RUNGS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
+    (
+        "Form",
+        "complete, in its language, self-contained, no leak, no copy of its seed",
+        (
+            "broken_structure",
+            "wrong_language",
+            "passage_reference",
+            "answer_leak",
+            "seed_copy",
+            "off_variant",
+        ),
+    ),
+    (
+        "Answer",
+        "the seed's checked answer, a formula, or independent solutions speak against it",
+        ("wrong_answer",),
+    ),
+    ("Judge", "a reading by a rubric found an error", ("ill_posed", "judge_rejected")),
+    ("Evidence", "nothing independent of the writer vouches for the answer", ("no_evidence", "contradicted")),
+    ("Level", "far easier than it was asked to be", ("below_level",)),
+)
+"""Rung of verify, what stopping there means, and its drop reasons."""
+
+EVIDENCE = {
+    "seed_answer": "the checked answer of the seed whose question was asked again",
+    "symbolic": "a formula or symbolic check",
+    "solver": "independent solutions by another model than the writer",
+    "judge": "a reading by a judge of another family than the writer",
+}
+
+
+def ladder(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """How many items reached verify and at which rung the others ended."""
+    reasons: Counter[str] = Counter()
+    inputs = kept = 0
+    for row in rows:
+        if row["entry"] == "verify" and row["counts"]:
+            reasons.update(row["counts"]["reasons"])
+            inputs += row["counts"]["inputs"]
+            kept += row["counts"]["kept"]
+    named = {reason for _, _, group in RUNGS for reason in group}
+    others = tuple(sorted(set(reasons) - named))
+    found = []
+    for name, about, group in (*RUNGS, ("Other", "any other reason", others)):
+        fell = sum(reasons[reason] for reason in group)
+        if fell or name != "Other":
+            detail = [(words(reason), reasons[reason]) for reason in group if reasons[reason]]
+            found.append(
+                {
+                    "name": name,
+                    "about": about,
+                    "fell": fell,
+                    "reasons": detail,
+                    "svg": charts.bar(fell, inputs),
+                }
+            )
+    return {"inputs": inputs, "kept": kept, "rungs": found}
+
+
+def evidence(released: Released) -> list[dict[str, Any]]:
+    """Kinds of evidence and the number of released items that have them."""
+    kinds = [*EVIDENCE, *sorted(set(released.evidence) - set(EVIDENCE))]
+    return [
+        {
+            "name": words(kind),
+            "about": EVIDENCE.get(kind, ""),
+            "count": released.evidence[kind],
+            "svg": charts.bar(released.evidence[kind], released.total),
+        }
+        for kind in kinds
+        if released.evidence[kind] or kind in EVIDENCE
+    ]
+
+
+def agreement(states: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Annotator against gold labels over all segments: name, n, correct, interval; without gold none."""
+    sums: dict[str, list[int]] = defaultdict(lambda: [0, 0, 0])
+    for state in states:
+        for head, found in state.get("agreement", {}).items():
+            sums[head][0] += found["correct"]
+            sums[head][1] += found["n"]
+            sums[head][2] += found.get("within_one", 0)
+    rows = []
+    for head, (correct, n, near) in sums.items():
+        if n:
+            low, high = wilson(correct, n)
+            text = f"{head}: {correct} of {n}, 95% interval {low:.0%} to {high:.0%}"
+            svg = charts.interval(low, high, correct / n, text)
+            rows.append(
+                {"name": head, "n": n, "correct": correct, "low": low, "high": high, "svg": svg, "near": near}
+            )
+    return rows
+
+
+def contamination(states: list[dict[str, Any]], rows: list[dict[str, Any]], items: Items) -> dict[str, Any]:
+    """What was indexed, whether planted items were found, and how many records were taken out."""
+    benchmarks: dict[str, int] = {}
+    canaries = 0
+    for state in states:
+        benchmarks |= state["benchmarks"]
+        canaries = max(canaries, len(state["canaries"]))
+    places = [row for row in rows if row["entry"] == "decontaminate" and row["counts"]]
+    return {
+        "benchmarks": sorted(benchmarks.items()),
+        "canaries": canaries,
+        "shards": sum(row["shards_done"] for row in places),
+        "hits": sum(row["counts"]["reasons"].get("contaminated", 0) for row in places),
+        "checked": sum(row["counts"]["inputs"] for row in places),
+        "largest": items.contamination,
+    }

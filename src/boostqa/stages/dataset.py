@@ -1,0 +1,109 @@
+"""The release: of all accepted items exactly the planned number per cell, split, with card and sources.
+
+Derived and free: it is made again whenever a round was added, a seed was taken down or its config changed.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import TYPE_CHECKING, Any, Literal
+
+import msgspec
+from pydantic import Field
+
+from boostqa.identity import unit
+from boostqa.stage import Gather, Kit, Map, Stage, StageConfig, Step
+
+if TYPE_CHECKING:
+    from boostqa.record import Record
+
+Cell = tuple[str, str]
+Rank = tuple[float, float, str]
+
+
+class DatasetConfig(StageConfig):
+    """What is released, and how it is split."""
+
+    validation_share: float = Field(0.02, ge=0, lt=1)
+    """Share of duplicate clusters that go to the validation split, by the hash of the cluster (0..1)."""
+    surplus: Literal["drop", "keep"] = "drop"
+    """Accepted items beyond a cell's quota: dropped as `over_quota`, or released, too."""
+    rows_per_file: int = Field(100_000, ge=1)
+    """About how many rows a released file holds (items)."""
+    title: str | None = None
+    """Title of the dataset card; default: the recipe's name."""
+
+
+class Dataset(Stage):
+    """Selects, splits and writes the released files."""
+
+    name = "dataset"
+    version = 1
+    Config = DatasetConfig
+    config: DatasetConfig
+
+    def steps(self) -> tuple[Step, ...]:
+        """Select: where each cell's cut lies. Release: apply it, file by file."""
+        return (Gather("select", self._select), Map("release", self._release, over="select"))
+
+    def _select(self, kit: Kit) -> dict[str, Any]:
+        ranks: dict[Cell, list[Rank]] = defaultdict(list)
+        refs: list[tuple[str, int]] = []
+        columns = ["id", "labels", "scores", "evidence", "parents"]
+        for ref, table in kit.read_kept("accepted", columns):
+            refs.append((ref, len(table)))
+            for row in table.to_pylist(maps_as_pydicts="strict"):
+                if not kit.revoked.intersection(row["parents"]):
+                    ranks[_cell(row["labels"])].append(_rank(row["id"], row["scores"], row["evidence"]))
+        cuts = []
+        for cell, found in sorted(ranks.items()):
+            quota = _quotas(kit).get(cell, 0) if self.config.surplus == "drop" else len(found)
+            best = sorted(found)[:quota]
+            cuts.append({"discipline": cell[0], "level": cell[1], "accepted": len(found), "released": len(best)}
+                        | {"cut": list(best[-1]) if best else None})
+        return {"cuts": cuts, "shards": _layout(refs, self.config.rows_per_file)}
+
+    def _release(self, shard: dict[str, Any], kit: Kit) -> list[Record]:
+        cuts = {(c["discipline"], c["level"]): c["cut"] for c in kit.state("select")["cuts"]}
+        return [self._decide(record, cuts, kit) for record in kit.load(shard["refs"])]
+
+    def _decide(self, record: Record, cuts: dict[Cell, list[Any] | None], kit: Kit) -> Record:
+        revoked = kit.revoked.intersection(record.parents)
+        if revoked:
+            return record.drop(kit.entry, "revoked", f"seed {min(revoked)} was taken down")
+        cell = _cell(msgspec.structs.asdict(record.labels))
+        cut = cuts.get(cell)
+        if cut is None or _rank(record.id, record.scores, record.evidence) > tuple(cut):
+            return record.drop(kit.entry, "over_quota", f"cell {cell[0]} {cell[1]} has its number already")
+        held = unit("holdout", record.dup_cluster or record.id) < self.config.validation_share
+        return msgspec.structs.replace(record, split="validation" if held else "train")
+
+
+def _cell(labels: dict[str, Any]) -> Cell:
+    return labels["discipline"] or "Other", labels["level"] or "unknown"
+
+
+def _rank(identifier: str, scores: dict[str, float], evidence: list[str]) -> Rank:
+    """Sorts better-supported items first, then by judge score; the id decides ties, so nothing else can."""
+    return -float(len(evidence)), -scores.get("judge", 0.0), identifier
+
+
+def _quotas(kit: Kit) -> dict[Cell, int]:
+    """Quotas of the latest plan."""
+    states = kit.read_states("plans", "quotas")
+    return {(c["discipline"], c["level"]): c["quota"] for c in states[-1]["cells"]} if states else {}
+
+
+def _layout(refs: list[tuple[str, int]], rows_per_file: int) -> list[dict[str, Any]]:
+    """Groups of input shards of about `rows_per_file` rows; at least one file, so that a reader finds a schema."""
+    groups: list[list[str]] = [[]]
+    filled = 0
+    for ref, rows in refs:
+        if filled and filled + rows > rows_per_file:
+            groups.append([])
+            filled = 0
+        groups[-1].append(ref)
+        filled += rows
+    return [{"name": f"{i:05d}-of-{len(groups):05d}", "refs": group} for i, group in enumerate(groups)]
+
+

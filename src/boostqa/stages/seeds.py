@@ -1,0 +1,289 @@
+"""Reads the recipe's sources into seed records: question-answer pairs as they are, long texts as passages.
+
+Every row, page or document that is read leaves a record, kept or dropped with a reason, so the counts add up
+to the files. A row that cannot be read is `malformed_row` with file and line; a file of rows that is broken
+for more than half of them stops the run, as it was most likely taken for a format that it is not.
+
+The files are read twice: once to count (so that shards hold about `shard_size` records and broken files are
+found first), once to make records. Both passes stream. Ids depend on the source's name, the file's name under
+the source's path, the row and the content, so neither the place of the files nor the size of shards matters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from itertools import islice
+from pathlib import Path
+from typing import Any, ClassVar
+
+from pydantic import Field, model_validator
+
+from boostqa import licences, readers
+from boostqa.errors import UserError
+from boostqa.flows.intake import GOLD, VOCABULARY, Intake
+from boostqa.inputs import InputFile, expand, fingerprint, locate, packed
+from boostqa.readers import BadRow, Raw
+from boostqa.record import Record
+from boostqa.stage import Gather, Kit, Map, Stage, StageConfig, State, Step
+from boostqa.text import chunk
+
+ROW_FORMATS = ("jsonl", "json", "csv", "tsv", "parquet")
+"""Formats of many rows, for which a majority of broken ones means a broken file."""
+COUNT_BYTES = 64 * 2**20
+"""Bytes of files that one counting task takes."""
+FILE_BYTES = 2**16
+"""What opening a file costs, in bytes read."""
+
+_PIECES: Mapping[str, str] = {
+    "source": "string",
+    "file": "string",
+    "start": "int64",
+    "stop": "int64",
+    "good": "int64",
+    "bad": "int64",
+    "weight": "int64",
+    "in_rows": "bool",
+}
+
+
+class SourceConfig(StageConfig):
+    """One entry of `seeds.sources`."""
+
+    name: str = Field(min_length=1)
+    """Name by which reports, data cards and caps call the source; it must be its own."""
+    path: str = Field(min_length=1, json_schema_extra={"identity": "free"})
+    """A file, a folder or a glob, relative to the recipe's folder. Its content makes the fingerprint."""
+    license: str = Field(min_length=1)
+    """SPDX id such as CC-BY-4.0, or the licence's own words; descendants inherit it."""
+    format: str | None = None
+    """One of jsonl, json, csv, tsv, parquet, markdown, html, pdf, text; null: told from the file."""
+    columns: dict[str, str | list[str]] = {}
+    """Our name of a column -> the file's, such as {question: prompt, choices: [A, B, C]}; usual names are
+    found without."""
+    constants: dict[str, str | list[str]] = {}
+    """Gold labels for rows that have none of their own: discipline, field, secondary_fields, level, grade,
+    knowledge_points; also language (ISO 639-1) and question_type."""
+    priority: float = 0.0
+    """Which source wins among duplicates: the higher one."""
+    max_items: int | None = Field(default=None, ge=1)
+    """Rows, pages or documents that are taken, from the first file's beginning; null: all."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _licence_is_stated(cls, data: Any) -> Any:
+        if isinstance(data, Mapping) and not data.get("license"):
+            raise ValueError(
+                f"source {data.get('name')!r} has no license; give an SPDX id such as CC-BY-4.0, "
+                "or the licence's own words"
+            )
+        return data
+
+    @model_validator(mode="after")
+    def _names_are_known(self) -> SourceConfig:
+        allowed = (*GOLD, "language", "question_type")
+        if unknown := sorted(set(self.constants) - set(allowed)):
+            raise ValueError(
+                f"source {self.name!r}: constants {unknown} are not known; use {', '.join(allowed)}"
+            )
+        for key, known in VOCABULARY.items():
+            if (value := self.constants.get(key, known[0])) not in known:
+                raise ValueError(
+                    f"source {self.name!r}: {key}: {value!r} is not known; use {', '.join(known)}"
+                )
+        if self.format is not None and self.format not in readers.FORMATS:
+            raise ValueError(
+                f"source {self.name!r}: format {self.format!r} is not known; use {', '.join(readers.FORMATS)}"
+            )
+        return self
+
+
+class SeedsConfig(StageConfig):
+    """Section `seeds` of a recipe."""
+
+    sources: list[SourceConfig] = Field(min_length=1, json_schema_extra={"identity": "grow"})
+    """Where seeds come from. A further source continues a finished run; what is here of each counts for the
+    fingerprint through `Seeds.identity`."""
+    passage_tokens: int = Field(default=400, ge=50, le=8000)
+    """Longest passage, in tokens (estimated: four bytes, or one Chinese character, each)."""
+    min_quality: float = Field(default=0.0, ge=0.0, le=1.0)
+    """Passages of lower quality, 0..1, are dropped, besides those with a named problem."""
+    mask_personal: bool = True
+    """Whether e-mail addresses, phone numbers and public IP addresses are masked."""
+    shard_size: int = Field(default=2000, ge=1, le=100_000)
+    """Records that a shard is to hold, about; stages with model calls want 1,000 to 5,000."""
+    licence_allow: list[str] | None = None
+    """Licences that sources may have; null: any."""
+
+
+class Seeds(Stage):
+    """See the module docstring; what is dropped and why is in `flows/intake.py`."""
+
+    name: ClassVar[str] = "seeds"
+    Config: ClassVar[type[StageConfig]] = SeedsConfig
+    config: SeedsConfig
+
+    def steps(self) -> tuple[Step, ...]:
+        """Which files there are, how many items they have, how they make shards, and the records."""
+        return (
+            Gather("files", self._files),
+            Map("count", self._count, over="files", rows=_PIECES),
+            Gather("listing", self._listing),
+            Map("read", self._read, over="listing"),
+        )
+
+    def identity(self) -> dict[str, Any]:
+        """For each source its settings, and its files as [name, size, sampled hash]."""
+        return {
+            source.name: {
+                "settings": source.model_dump(mode="json", exclude={"path"}),
+                "files": [fingerprint(file) for file in _files_of(source)],
+            }
+            for source in self.config.sources
+        }
+
+    def check(self) -> None:
+        """See `check` below."""
+        check(self.config)
+
+    def _source(self, name: str) -> SourceConfig:
+        return next(source for source in self.config.sources if source.name == name)
+
+    def _files(self, kit: Kit) -> State:
+        found = [(source.name, file) for source in self.config.sources for file in _files_of(source)]
+        groups = packed(found, lambda one: Path(one[1].path).stat().st_size + FILE_BYTES, COUNT_BYTES)
+        shards = [[[name, file.name] for name, file in group] for group in groups]
+        return {"shards": [{"name": _part(i), "files": files} for i, files in enumerate(shards)]}
+
+    def _count(self, shard: dict[str, Any], kit: Kit) -> Iterator[dict[str, Any]]:
+        """Pieces of the files of one shard, each of about `shard_size` records."""
+        for name, file in shard["files"]:
+            source = self._source(name)
+            path = locate(source.path, file)
+            in_rows = (source.format or readers.sniff(path)) in ROW_FORMATS
+            start, good, bad, weight = 0, 0, 0, 0
+            for stop, item in enumerate(_items(source, path), start=1):
+                good += isinstance(item, Raw)
+                bad += isinstance(item, BadRow) and item.reason != "empty_file"
+                weight += self._weight(item)
+                if weight >= self.config.shard_size:
+                    yield _piece(name, file, (start, stop), (good, bad, weight), in_rows)
+                    start, good, bad, weight = stop, 0, 0, 0
+            if weight:
+                yield _piece(name, file, (start, stop), (good, bad, weight), in_rows)
+
+    def _weight(self, item: Raw | BadRow) -> int:
+        """Records that an item will become, about."""
+        if isinstance(item, Raw) and not item.question:
+            return 1 + chunk.estimate_tokens(item.passage) // self.config.passage_tokens
+        return 1
+
+    def _listing(self, kit: Kit) -> State:
+        pieces = [row for table in kit.batches("count") for row in table.to_pylist()]
+        order = {source.name: i for i, source in enumerate(self.config.sources)}
+        pieces.sort(key=lambda piece: (order[piece["source"]], piece["file"], piece["start"]))
+        _refuse_broken(pieces)
+        counts: dict[str, dict[str, int]] = {}
+        parts: list[dict[str, Any]] = []
+        for source in self.config.sources:
+            mine = [piece for piece in pieces if piece["source"] == source.name]
+            good, bad = sum(piece["good"] for piece in mine), sum(piece["bad"] for piece in mine)
+            if not good:
+                raise UserError(
+                    f"seeds.sources: {source.name!r}: {source.path}: no readable item ({bad} broken); "
+                    "correct the path, the format or the columns"
+                )
+            counts[source.name] = {"good": good, "bad": bad}
+            parts += _first(mine, source.max_items)
+        keys = ("source", "file", "start", "stop")
+        groups = packed(parts, lambda piece: int(piece["weight"]), self.config.shard_size)
+        shards = [[{key: piece[key] for key in keys} for piece in group] for group in groups]
+        return {
+            "shards": [{"name": _part(i), "parts": part} for i, part in enumerate(shards)],
+            "counts": counts,
+        }
+
+    def _read(self, shard: dict[str, Any], kit: Kit) -> Iterator[Record]:
+        for part in shard["parts"]:
+            source = self._source(part["source"])
+            intake = self._intake(source, kit.entry)
+            items = _items(source, locate(source.path, part["file"]))
+            for ordinal, item in enumerate(islice(items, part["start"], part["stop"]), start=part["start"]):
+                yield from intake.records(item, part["file"], ordinal)
+
+    def _intake(self, source: SourceConfig, entry: str) -> Intake:
+        return Intake(
+            entry=entry,
+            source=source.name,
+            license=licences.canonical(source.license),
+            priority=source.priority,
+            constants=source.constants,
+            passage_tokens=self.config.passage_tokens,
+            min_quality=self.config.min_quality,
+            mask_personal=self.config.mask_personal,
+        )
+
+
+def check(config: SeedsConfig) -> None:
+    """Looks at names, licences and files, and at the first item of each source; for validation.
+
+    Raises:
+        UserError: a name used twice, a licence that is not allowed, or files that are missing or unreadable.
+    """
+    allowed = [licences.canonical(one) for one in config.licence_allow or ()]
+    seen: set[str] = set()
+    for i, source in enumerate(config.sources):
+        if source.name in seen:
+            raise UserError(
+                f"seeds.sources[{i}].name: {source.name!r} is used twice; give each source its own name"
+            )
+        seen.add(source.name)
+        if config.licence_allow is not None and licences.canonical(source.license) not in allowed:
+            raise UserError(
+                f"seeds.sources[{i}].license: {source.name!r} is under {source.license!r}, which "
+                "seeds.licence_allow does not list; remove the source or extend the list"
+            )
+        next(iter(_items(source, expand(source.path, f"seeds.sources[{i}].path")[0].path)), None)
+
+
+def _part(number: int) -> str:
+    return f"part-{number:05d}"
+
+
+def _files_of(source: SourceConfig) -> list[InputFile]:
+    return expand(source.path, f"seeds.sources: {source.name!r}: path")
+
+
+def _items(source: SourceConfig, path: str) -> Iterator[Raw | BadRow]:
+    return readers.open(path, source.format, source.columns or None)
+
+
+def _piece(
+    source: str, file: str, rows: tuple[int, int], counts: tuple[int, int, int], in_rows: bool
+) -> dict[str, Any]:
+    return dict(zip(_PIECES, (source, file, *rows, *counts, in_rows), strict=True))
+
+
+def _refuse_broken(pieces: list[dict[str, Any]]) -> None:
+    """Raises for a file of rows of which more than half cannot be read."""
+    totals: dict[tuple[str, str], tuple[int, int]] = {}
+    for piece in pieces:
+        if piece["in_rows"]:
+            good, bad = totals.get((piece["source"], piece["file"]), (0, 0))
+            totals[piece["source"], piece["file"]] = (good + piece["good"], bad + piece["bad"])
+    for (source, file), (good, bad) in totals.items():
+        if bad > good:
+            raise UserError(
+                f"seeds.sources: {source!r}: {file}: {bad} of {good + bad} rows cannot be read; "
+                "correct the file, its `format` or its `columns`, or leave the source out"
+            )
+
+
+def _first(pieces: list[dict[str, Any]], limit: int | None) -> Iterator[dict[str, Any]]:
+    """The pieces up to `limit` items, the last one cut short."""
+    left = limit
+    for piece in pieces:
+        if left is None:
+            yield piece
+        elif left > 0:
+            yield {**piece, "stop": min(piece["stop"], piece["start"] + left)}
+            left -= piece["stop"] - piece["start"]

@@ -1,0 +1,243 @@
+"""Cutting long text into passages at its structure.
+
+A document is a list of blocks (paragraph, list item, code block, table, display formula) under headings.
+Passages are runs of whole blocks under one heading; only a paragraph or list item that is too long by itself
+is cut, between sentences and never inside a formula or inline code.
+"""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_left
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from itertools import pairwise
+
+from boostqa.text.normalise import CJK
+
+
+@dataclass(frozen=True)
+class Passage:
+    """A piece of a document."""
+
+    text: str
+    heading_path: tuple[str, ...]
+    """Headings above the passage, outermost first."""
+    line: int
+    """1-based line of the document where the passage starts."""
+
+
+@dataclass(frozen=True)
+class _Block:
+    text: str
+    path: tuple[str, ...]
+    line: int
+    whole: bool
+    """Never cut: code, table, display formula."""
+
+
+_CJK_CHAR = re.compile(f"[{CJK}]")
+_HEADING = re.compile(r"(#{1,6})\s+(.*?)\s*#*\s*$")
+_UNDERLINE = re.compile(r"\s{0,3}(=+|-{3,})\s*$")
+_FENCE = re.compile(r"\s*(```+|~~~+)")
+_ITEM = re.compile(r"\s*(?:[-*+•]|\d{1,3}[.)、]|[(（]\d{1,3}[)）])\s+")
+_TABLE = re.compile(r"\s*\|.*\|\s*$")
+_OPENING = {"$$": "$$", "\\[": "\\]"}
+_ENVIRONMENT = re.compile(r"\s*\\begin\{([^}]+)\}")
+_INLINE = re.compile(
+    r"\$\$.*?\$\$|\$[^$\n]+\$|\\\(.*?\\\)|\\\[.*?\\\]|`[^`\n]+`|\\begin\{([^}]+)\}.*?\\end\{\1\}", re.DOTALL
+)
+_SENTENCE = re.compile(r"[.!?][\"')\]]?(?=\s+[^a-z\s])|[。！？；][”』」）]?|\n")
+_SPACE = re.compile(rf"\s+|(?<=[{CJK}，、])(?=[{CJK}])")
+
+
+def estimate_tokens(text: str) -> int:
+    """Tokens of a text, estimated: UTF-8 bytes / 4, but one per Han or kana character; at least 1."""
+    size = len(text.encode("utf-8", "surrogatepass"))
+    if size == len(text):
+        return max(1, size // 4)
+    wide = _CJK_CHAR.findall(text)
+    return max(1, len(wide) + (size - sum(len(char.encode()) for char in wide)) // 4)
+
+
+def passages(markdown_text: str, max_tokens: int = 512, overlap: int = 0) -> list[Passage]:
+    """The document as passages of at most `max_tokens` estimated tokens (see `estimate_tokens`).
+
+    A heading starts a new passage and is not part of its text. With `overlap`, a passage repeats trailing
+    blocks of the one before it under the same heading, up to that many tokens. A code block, table or
+    formula longer than `max_tokens` stays whole, as a passage of its own.
+    """
+    found: list[Passage] = []
+    held: list[_Block] = []
+    size = 0
+    for block in _pieces(markdown_text, max_tokens):
+        tokens = estimate_tokens(block.text) + 1
+        if held and (block.path != held[-1].path or size + tokens > max_tokens):
+            found.append(_join(held))
+            held = _tail(held, min(overlap, max_tokens - tokens)) if block.path == held[-1].path else []
+            size = sum(estimate_tokens(kept.text) + 1 for kept in held)
+        held.append(block)
+        size += tokens
+    if held:
+        found.append(_join(held))
+    return found
+
+
+def _join(blocks: list[_Block]) -> Passage:
+    text = blocks[0].text
+    for before, block in pairwise(blocks):
+        # Neighbouring list items and the pieces of one paragraph stay together.
+        near = block.line - before.line <= before.text.count("\n") + 1
+        text += ("\n" if near else "\n\n") + block.text
+    return Passage(text=text, heading_path=blocks[0].path, line=blocks[0].line)
+
+
+def _tail(blocks: list[_Block], budget: int) -> list[_Block]:
+    kept: list[_Block] = []
+    for block in reversed(blocks):
+        budget -= estimate_tokens(block.text) + 1
+        if budget < 0:
+            break
+        kept.insert(0, block)
+    return kept
+
+
+def _pieces(text: str, max_tokens: int) -> Iterator[_Block]:
+    for block in _blocks(text):
+        if block.whole or estimate_tokens(block.text) < max_tokens:
+            yield block
+            continue
+        line = block.line
+        for piece in _split(block.text, max_tokens):
+            if piece.strip():
+                yield _Block(piece.strip(), block.path, line, False)
+            line += piece.count("\n")
+
+
+def _blocks(text: str) -> Iterator[_Block]:
+    lines = text.replace("\r\n", "\n").split("\n")
+    path: list[tuple[int, str]] = []
+    position = 0
+    while position < len(lines):
+        line = lines[position]
+        heading = _HEADING.match(line)
+        if heading:
+            level = len(heading[1])
+            path = [entry for entry in path if entry[0] < level] + [(level, heading[2])]
+            position += 1
+            continue
+        underline = (
+            _UNDERLINE.match(lines[position + 1]) if line.strip() and position + 1 < len(lines) else None
+        )
+        if underline and not _ITEM.match(line) and not _TABLE.match(line):
+            level = 1 if underline[1][0] == "=" else 2
+            path = [entry for entry in path if entry[0] < level] + [(level, line.strip())]
+            position += 2
+            continue
+        if not line.strip():
+            position += 1
+            continue
+        end, whole = _end(lines, position)
+        body = "\n".join(lines[position:end]).rstrip()
+        yield _Block(body, tuple(name for _, name in path if name), position + 1, whole)
+        position = end
+
+
+def _end(lines: list[str], start: int) -> tuple[int, bool]:
+    """Line behind the block that begins at `start`, and whether the block must stay whole."""
+    line = lines[start]
+    fence = _FENCE.match(line)
+    if fence:
+        return _closing(lines, start + 1, lambda text: text.strip().startswith(fence[1])), True
+    environment = _ENVIRONMENT.match(line)
+    if environment:
+        return _closing(lines, start, partial(_has, f"\\end{{{environment[1]}}}")), True
+    for opening, closing in _OPENING.items():
+        if line.lstrip().startswith(opening):
+            rest = line.lstrip()[len(opening) :]
+            if closing in rest:
+                return (
+                    (start + 1, True)
+                    if rest.rstrip().endswith(closing)
+                    else (_paragraph(lines, start), False)
+                )
+            return _closing(lines, start + 1, partial(_has, closing)), True
+    if _TABLE.match(line):
+        end = start
+        while end < len(lines) and _TABLE.match(lines[end]):
+            end += 1
+        return end, True
+    return _paragraph(lines, start), False
+
+
+def _has(mark: str, line: str) -> bool:
+    return mark in line
+
+
+def _closing(lines: list[str], start: int, closes: Callable[[str], bool]) -> int:
+    """Line behind the first that closes; an unclosed block ends with its paragraph, not with the document."""
+    for position in range(start, len(lines)):
+        if closes(lines[position]):
+            return position + 1
+    return _paragraph(lines, start) if start < len(lines) else start
+
+
+def _paragraph(lines: list[str], start: int) -> int:
+    """Line behind the paragraph or list item at `start`; a display formula inside belongs to it."""
+    end = start + 1
+    open_formula = lines[start].count("$$") % 2 == 1
+    item = _ITEM.match(lines[start]) is not None
+    while end < len(lines):
+        line = lines[end]
+        if not open_formula:
+            if not line.strip():
+                indented = item and end + 1 < len(lines) and lines[end + 1].startswith(("  ", "\t"))
+                if not indented:
+                    break
+            else:
+                inner = item and line.startswith(("  ", "\t"))
+                if _HEADING.match(line) or (not inner and (_FENCE.match(line) or _ITEM.match(line))):
+                    break
+        elif end - start > 200:
+            break
+        if line.count("$$") % 2 == 1:
+            open_formula = not open_formula
+        end += 1
+    return end
+
+
+def _split(text: str, max_tokens: int) -> Iterator[str]:
+    """Pieces of at most `max_tokens` cut between sentences, else at white space; formulas stay whole."""
+    held = ""
+    for unit in _units(text, max_tokens):
+        if held and estimate_tokens(held + unit) >= max_tokens:
+            yield held
+            held = ""
+        held += unit
+    if held:
+        yield held
+
+
+def _units(text: str, max_tokens: int) -> Iterator[str]:
+    for sentence in _cut(text, _SENTENCE):
+        if estimate_tokens(sentence) <= max_tokens:
+            yield sentence
+        else:
+            yield from _cut(sentence, _SPACE)
+
+
+def _cut(text: str, ends: re.Pattern[str]) -> Iterator[str]:
+    closed = [match.span() for match in _INLINE.finditer(text)]
+    start = 0
+    for match in ends.finditer(text):
+        if not _inside(match.end(), closed):
+            yield text[start : match.end()]
+            start = match.end()
+    if start < len(text):
+        yield text[start:]
+
+
+def _inside(position: int, spans: list[tuple[int, int]]) -> bool:
+    index = bisect_left(spans, (position, 0)) - 1
+    return index >= 0 and spans[index][0] < position < spans[index][1]

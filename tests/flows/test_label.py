@@ -1,0 +1,145 @@
+import asyncio
+import math
+
+import pytest
+
+from boostqa.flows.label import combined_level, label
+from boostqa.llm.model import Outcome, Reply, TokenLogprob
+from boostqa.record import Labels, Record
+from scripted import Scripted, section
+
+ITEM = Record(
+    id="i", kind="seed", question="What is the boiling point of water at sea level?", answer="100 °C"
+)
+WHOLE = {
+    "field": "Physics",
+    "confidence": 0.8,
+    "secondary_fields": ["Chemistry", "Physics", "Other"],
+    "level": "H1",
+    "grade": "middle",
+    "question_type": "short_answer",
+    "language": "EN",
+    "self_contained": True,
+    "knowledge_points": ["boiling  point", " "],
+}
+LEVEL = {"level": "H2", "grade": "high", "question_type": "short_answer", "self_contained": True}
+
+
+def run(model, record=ITEM, **options):
+    return asyncio.run(label(model, record, **options))
+
+
+def test_one_pass_gives_field_parent_stem_level_and_grade():
+    found = run(Scripted("m", label=WHOLE))
+    labels = found.labels
+    assert (labels.field, labels.discipline, labels.stem) == ("Physics", "Science", "core")
+    assert (labels.level, labels.level_rubric, labels.level_measured, labels.grade) == (
+        "H1",
+        "H1",
+        None,
+        "middle",
+    )
+    assert (labels.field_confidence, labels.secondary_fields) == (0.8, ["Chemistry"])
+    assert (labels.knowledge_points, labels.labeller) == (["boiling point"], "llm:m")
+    assert (found.language, found.self_contained, found.failure) == ("en", True, "")
+
+
+def test_votes_majority_for_the_field_median_for_the_level():
+    def vote(request):
+        fields, shown = ("Physics", "Chemistry", "Physics"), ("H1", "H3", "H5")
+        return WHOLE | {"field": fields[request.sample], "level": shown[request.sample]}
+
+    model = Scripted("m", label=vote)
+    labels = run(model, votes=3).labels
+    assert (labels.field, labels.level) == ("Physics", "H3")
+    assert labels.field_confidence == pytest.approx(0.8 * 2 / 3, abs=1e-4)
+    assert {request.sample for request in model.asked} == {0, 1, 2}
+    assert all(request.temperature > 0 for request in model.asked)
+
+
+def test_at_least_85_percent_of_the_prompt_is_a_shared_prefix():
+    model = Scripted("m", label=WHOLE)
+    run(model)
+    run(model, Record(id="j", kind="seed", passage="The moon circles the earth. " * 40))
+    first, second = (request.messages for request in model.asked)
+    assert first[:-1] == second[:-1]
+    prefix = sum(len(message.content) for message in first[:-1])
+    assert prefix / sum(len(message.content) for message in second) > 0.85
+
+
+def test_two_passes_ask_discipline_then_its_fields_then_level():
+    def field(request):
+        names = request.schema["properties"]["field"]["enum"]
+        assert "Physics" in names
+        assert "Law" not in names
+        assert "Physics" in section(request, "Request")
+        return {"field": "Physics"}
+
+    model = Scripted("m", label_discipline={"discipline": "Science"}, label_field=field, label_level=LEVEL)
+    labels = run(model, passes=2).labels
+    assert (labels.field, labels.discipline, labels.level, labels.grade) == (
+        "Physics",
+        "Science",
+        "H2",
+        "high",
+    )
+    assert labels.field_confidence is None
+    assert len(model.asked) == 3
+
+
+def test_two_passes_do_not_pay_for_what_is_known():
+    model = Scripted("m", label_level=LEVEL, label_field={"field": "Physics"})
+    assert run(model, passes=2, known=Labels(field="Law")).labels.discipline == "Law"
+    assert model.count("label_level") == len(model.asked) == 1
+    assert (
+        run(model, passes=2, known=Labels(discipline="Science", level="H1", grade="high")).labels.field
+        == "Physics"
+    )
+    assert model.count("label_field") == 1
+    assert len(model.asked) == 2
+
+
+class Sure(Scripted):
+    """Spells its label in two tokens of probability 0.5 each, between tokens that do not count."""
+
+    async def chat(self, request):
+        reply = await super().chat(request)
+        (value,) = reply.data.values()
+        if not isinstance(value, str) or not request.top_logprobs:
+            return reply
+        parts = ['{"x":"', value[:3], value[3:], '"}']
+        chances = [0.01, 0.5, 0.5, 0.01]
+        tokens = [TokenLogprob(token=t, logprob=math.log(p)) for t, p in zip(parts, chances, strict=True)]
+        return Reply(outcome=Outcome.OK, data=reply.data, logprobs=tokens)
+
+
+def test_confidence_of_two_passes_is_the_probability_of_both_labels():
+    model = Sure("m", label_discipline={"discipline": "Science"}, label_field={"field": "Physics"})
+    known = Labels(level="H1", grade="high")
+    assert run(model, passes=2, known=known).labels.field_confidence == pytest.approx(0.25**2, abs=1e-4)
+
+
+def test_a_failed_call_is_a_failure_and_not_an_exception():
+    found = run(Scripted("m", label=Outcome.REFUSED))
+    assert found.labels == Labels()
+    assert "refused: planned" in found.failure
+    half = Scripted(
+        "m", label_discipline={"discipline": "Law"}, label_field={"field": "Law"}, label_level=Outcome.FAILED
+    )
+    found = run(half, passes=2)
+    assert (found.labels.field, found.labels.level) == ("Law", None)
+    assert "failed" in found.failure
+
+
+@pytest.mark.parametrize(
+    ("rubric", "measured", "error", "counts"),
+    [
+        ("H5", "H2", 0.3, "H2"),
+        ("H5", "H2", 0.9, "H5"),
+        ("H5", None, None, "H5"),
+        (None, "H2", 0.9, "H2"),
+        (None, None, None, None),
+    ],
+)
+def test_the_measured_level_counts_when_its_error_is_small(rubric, measured, error, counts):
+    assert combined_level(rubric, measured, error) == counts

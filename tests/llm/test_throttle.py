@@ -1,0 +1,201 @@
+"""The throttle under a clock that only the test moves."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import pytest
+
+from boostqa.llm.throttle import DownError, Ended, Permit, Throttle, Tuning
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+    async def sleep(self, seconds: float) -> None:
+        self.now += seconds
+        await asyncio.sleep(0)
+
+
+def with_throttle(
+    test: Callable[[Throttle, Clock], Awaitable[None]], cap: int = 64, **settings: object
+) -> None:
+    clock = Clock()
+
+    async def go() -> None:
+        await test(Throttle(cap, clock=clock, sleep=clock.sleep, **settings), clock)  # type: ignore[arg-type]
+
+    asyncio.run(go())
+
+
+async def fill(throttle: Throttle) -> list[Permit]:
+    permits = []
+    while throttle.in_flight < int(throttle.limit):
+        permits.append(await throttle.acquire(100))
+    return permits
+
+
+async def round_of(throttle: Throttle, clock: Clock, seconds: float, ended: Ended = Ended.OK) -> None:
+    permits = await fill(throttle)
+    clock.now += seconds
+    for permit in permits:
+        throttle.done(permit, ended, completion=100)
+
+
+def test_limit_rises_by_about_one_a_round_up_to_the_cap() -> None:
+    async def go(throttle: Throttle, clock: Clock) -> None:
+        assert throttle.limit == 16
+        await round_of(throttle, clock, 1.0)  # a fifth of the calls used the limit: those count
+        assert 16.2 < throttle.limit <= 17
+        for _ in range(200):
+            await round_of(throttle, clock, 1.0)
+        assert throttle.limit == 40
+
+    with_throttle(go, cap=40)
+
+
+def test_limit_stays_when_answers_get_slower_and_for_longer_answers_only_their_own_kind_counts() -> None:
+    async def go(throttle: Throttle, clock: Clock) -> None:
+        await round_of(throttle, clock, 1.0)
+        before = throttle.limit
+        await round_of(throttle, clock, 1.6)
+        assert throttle.limit == before
+        permits = await fill(throttle)
+        clock.now += 20
+        for permit in permits:
+            throttle.done(permit, Ended.OK, completion=5000)  # slow because long, not because of load
+        assert throttle.limit > before
+
+    with_throttle(go)
+
+
+def test_idle_endpoint_does_not_raise_the_limit() -> None:
+    async def go(throttle: Throttle, clock: Clock) -> None:
+        for _ in range(50):
+            permit = await throttle.acquire(1)
+            clock.now += 1
+            throttle.done(permit, Ended.OK)
+        assert throttle.limit == 16
+
+    with_throttle(go)
+
+
+def test_a_burst_of_429_cuts_once() -> None:
+    async def go(throttle: Throttle, clock: Clock) -> None:
+        await round_of(throttle, clock, 1.0, Ended.OVERLOAD)
+        assert throttle.limit == pytest.approx(16 * 0.7)
+        assert throttle.cuts == 1
+        clock.now += 5
+        await round_of(throttle, clock, 1.0, Ended.STRUGGLE)  # sent after the cut: a new sign
+        assert throttle.cuts == 2
+
+    with_throttle(go)
+
+
+def test_calls_sent_before_the_cut_do_not_cut_again() -> None:
+    async def go(throttle: Throttle, clock: Clock) -> None:
+        permits = await fill(throttle)
+        for permit in permits:
+            clock.now += 2  # apart in time, but all sent before the first cut
+            throttle.done(permit, Ended.OVERLOAD)
+        assert throttle.cuts == 1
+
+    with_throttle(go)
+
+
+def test_retry_after_holds_everything_back() -> None:
+    async def go(throttle: Throttle, clock: Clock) -> None:
+        permit = await throttle.acquire(1)
+        throttle.done(permit, Ended.OVERLOAD, retry_after=30)
+        start = clock.now
+        permit = await throttle.acquire(1)
+        assert clock.now - start == pytest.approx(30)
+        assert permit.sent == clock.now
+
+    with_throttle(go)
+
+
+def test_breaker_opens_and_lets_one_probe_through() -> None:
+    async def go(throttle: Throttle, clock: Clock) -> None:
+        permits = await fill(throttle)
+        for permit in permits[:8]:
+            throttle.done(permit, Ended.FAILURE)
+        assert throttle.open
+        start = clock.now
+        probe = await throttle.acquire(1)
+        assert probe.probe
+        assert clock.now - start >= 1
+        other = asyncio.create_task(throttle.acquire(1))
+        await asyncio.sleep(0)
+        assert not other.done()
+        throttle.done(probe, Ended.OK)
+        assert not throttle.open
+        assert not (await other).probe
+
+    with_throttle(go)
+
+
+def test_breaker_that_stays_open_means_down() -> None:
+    async def go(throttle: Throttle, clock: Clock) -> None:
+        start = clock.now
+        with pytest.raises(DownError, match=r"no answer for 1[2-5]\d s"):
+            while True:
+                throttle.done(await throttle.acquire(1), Ended.FAILURE)
+        assert 120 < clock.now - start < 160
+        assert throttle.in_flight == 0
+
+    with_throttle(go)
+
+
+def test_nothing_but_429_for_long_means_down() -> None:
+    async def go(throttle: Throttle, clock: Clock) -> None:
+        with pytest.raises(DownError):
+            while True:
+                throttle.done(await throttle.acquire(1), Ended.OVERLOAD, retry_after=20)
+        assert clock.now < 1000 + 1100
+
+    with_throttle(go, tuning=Tuning(give_up_after=1.0))
+
+
+@pytest.mark.parametrize(
+    ("settings", "each", "seconds"), [({"rpm": 600}, 1, 20), ({"tpm": 60_000}, 500, 100)]
+)
+def test_caps_per_minute(settings: dict[str, float], each: float, seconds: float) -> None:
+    async def go(throttle: Throttle, clock: Clock) -> None:
+        start = clock.now
+        for _ in range(200):
+            throttle.done(await throttle.acquire(each), Ended.OK)
+        assert 0.85 * seconds <= clock.now - start <= 1.02 * seconds
+
+    with_throttle(go, **settings)
+
+
+def test_tokens_reserved_too_much_are_given_back() -> None:
+    async def go(throttle: Throttle, clock: Clock) -> None:
+        start = clock.now
+        for _ in range(100):
+            throttle.done(await throttle.acquire(1000), Ended.OK, used=100)
+        assert clock.now - start < 12  # 10,000 tokens at 1,000 a second
+
+    with_throttle(go, tpm=60_000)
+
+
+def test_cancelled_waiter_leaves_no_hole() -> None:
+    async def go(throttle: Throttle, clock: Clock) -> None:
+        first = await throttle.acquire(1)
+        waiting = [asyncio.create_task(throttle.acquire(1)) for _ in range(3)]
+        await asyncio.sleep(0)
+        waiting[0].cancel()
+        throttle.done(first, Ended.OK)
+        waiting[1].cancel()  # its place was handed over in this very moment
+        await asyncio.gather(*waiting[:2], return_exceptions=True)
+        permit = await asyncio.wait_for(waiting[2], 1)
+        throttle.done(permit, Ended.OK)
+        assert throttle.in_flight == 0
+
+    with_throttle(go, cap=1)

@@ -1,0 +1,165 @@
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from boostqa import readers
+from boostqa.errors import UserError
+from boostqa.readers import BadRow, Raw
+from boostqa.readers.pdf import page_text
+from boostqa.text.chunk import passages
+
+MARKDOWN = """---
+title: Optics
+---
+# Light
+
+Light travels in straight lines.
+
+## Exercises
+
+**Q:** What is the unit of frequency?
+**A:** Hertz
+**Solution:** One per second is a hertz.
+
+Q: Which is a primary colour?
+A. brown
+B. red
+Answer: B
+
+问：光速约为多少？答：每秒三十万公里
+
+```
+Q: not a question
+A: not an answer
+```
+
+Q: A question nobody answered?
+
+The end.
+"""
+
+
+def test_markdown_gives_pairs_and_the_rest(tmp_path: Path) -> None:
+    path = tmp_path / "a.md"
+    path.write_text(MARKDOWN)
+    found = [row for row in readers.open(str(path)) if isinstance(row, Raw)]
+    assert [(row.question, row.answer, row.line) for row in found[:-1]] == [
+        ("What is the unit of frequency?", "Hertz", 10),
+        ("Which is a primary colour?", "B", 14),
+        ("光速约为多少？", "每秒三十万公里", 19),
+    ]
+    assert found[0].solution == "One per second is a hertz."
+    assert found[0].heading == ["Optics", "Light", "Exercises"]
+    assert found[1].choices == ["brown", "red"]
+    rest = found[-1].passage
+    assert found[-1].heading == ["Optics"]
+    assert "not a question" in rest
+    assert "nobody answered" in rest
+    assert "Hertz" not in rest
+    assert passages(rest)[0].line == 6
+
+
+def test_text_in_other_encodings(tmp_path: Path) -> None:
+    cases = [
+        ("a", "gb18030", "光沿直线传播。"),
+        ("b", "utf-16", "Light"),
+        ("c", "cp1252", "Zürich ist schön"),
+    ]
+    for name, encoding, text in cases:
+        path = tmp_path / f"{name}.txt"
+        path.write_bytes(text.encode(encoding))
+        assert [row.passage for row in readers.open(str(path)) if isinstance(row, Raw)] == [text]
+
+
+PAGE = r"""<html><head><title>Limits</title>
+<link rel="canonical" href="https://example.org/limits"></head><body>
+<nav><ul><li><a href="/">Home</a></li><li><a href="/x">Menu</a></li></ul></nav>
+<main><h1>Limits &amp; more<a class="headerlink" href="#l">¶</a></h1>
+<p>A limit is what a function comes near to. Here it is
+<img class="tex" alt="{\displaystyle x^{2}}" src="a.png">
+and <math alttext="a+b"><mi>a</mi></math>, shown as
+<math display="block"><semantics><mi>x</mi>
+<annotation encoding="application/x-tex">\frac{x}{2}</annotation></semantics></math>
+or \(q_1\).</p>
+<pre><code>def f():
+    if x:
+
+        return  1</code></pre>
+<table><tr><th>a</th><th>b</th></tr><tr><td>1</td><td>2</td></tr></table>
+<h2>Questions</h2><ul><li>one item of text</li><li>two item of text</li></ul>
+<p><b>Q:</b> What is 2+2?<br><b>A:</b> 4</p></main><footer>Imprint and cookies</footer></body></html>"""
+
+
+def test_html_keeps_headings_code_tables_and_formulas(tmp_path: Path) -> None:
+    path = tmp_path / "a.html"
+    path.write_text(PAGE)
+    pair, text = [row for row in readers.open(str(path)) if isinstance(row, Raw)]
+    assert (pair.question, pair.answer, pair.url) == ("What is 2+2?", "4", "https://example.org/limits")
+    assert pair.heading == ["Limits & more", "Questions"]
+    for kept in [
+        "# Limits & more\n",
+        "$x^{2}$",
+        "$a+b$",
+        "$$\\frac{x}{2}$$",
+        "\\(q_1\\)",
+        "```\ndef f():\n    if x:\n\n        return  1\n```",
+        "| a | b |\n| --- | --- |\n| 1 | 2 |",
+        "- one item",
+    ]:
+        assert kept in text.passage, kept
+    for gone in ["Menu", "Imprint", "¶"]:
+        assert gone not in text.passage
+
+
+def test_an_empty_page_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "a.html"
+    path.write_text("<html><body><script>x()</script></body></html>")
+    assert [row.reason for row in readers.open(str(path)) if isinstance(row, BadRow)] == ["empty_page"]
+
+
+def _pdf(pages: list[bytes]) -> bytes:
+    """A PDF with one content stream per page, by hand; readers rebuild its cross references."""
+    kids = " ".join(f"{10 + 2 * i} 0 R" for i in range(len(pages)))
+    out = "%PDF-1.4\n1 0 obj<</Type/Catalog/Pages 2 0 R>>endobj\n"
+    out += f"2 0 obj<</Type/Pages/Count {len(pages)}/Kids[{kids}]>>endobj\n"
+    out += "3 0 obj<</Type/Font/Subtype/Type1/BaseFont/Helvetica>>endobj\n"
+    body = out.encode()
+    for i, content in enumerate(pages):
+        body += (
+            f"{10 + 2 * i} 0 obj<</Type/Page/Parent 2 0 R/MediaBox[0 0 600 800]/Contents {11 + 2 * i} 0 R"
+            f"/Resources<</Font<</F 3 0 R>>>>>>endobj\n{11 + 2 * i} 0 obj<</Length {len(content)}>>stream\n"
+        ).encode()
+        body += content + b"\nendstream endobj\n"
+    return body + b"trailer<</Root 1 0 R>>\n%%EOF"
+
+
+def test_pdf_pages_and_scans(tmp_path: Path) -> None:
+    pytest.importorskip("pypdfium2")
+    path = tmp_path / "a.pdf"
+    text = b"BT /F 12 Tf 14 TL 50 700 Td (Q: What is the unit of force?) Tj T* (A: Newton) Tj ET"
+    path.write_bytes(_pdf([text, b"0 0 600 800 re f", b""]))
+    found = list(readers.open(str(path)))
+    assert found == [
+        Raw(question="What is the unit of force?", answer="Newton", line=1),
+        BadRow(line=2, reason="scanned_page", excerpt="no text layer; run OCR first"),
+    ]
+    path.write_bytes(b"%PDF-1.4 nothing")
+    assert [row.reason for row in readers.open(str(path)) if isinstance(row, BadRow)] == ["damaged_file"]
+
+
+def test_pdf_without_the_extra_names_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "a.pdf"
+    path.write_bytes(b"%PDF-1.4")
+    monkeypatch.setitem(sys.modules, "pypdfium2", None)
+    with pytest.raises(UserError, match=r"pip install boostqa\[pdf\]"):
+        list(readers.open(str(path)))
+
+
+def test_wrapped_lines_of_a_page_are_joined() -> None:
+    raw = "The unit of fre\ufffe\r\nquency is the hertz, and it is named\r\n"
+    raw += "after a physicist who lived in Bonn.\r\n12\r\nA: x"
+    joined = "The unit of frequency is the hertz, and it is named after a physicist who lived in Bonn."
+    assert page_text(raw) == f"{joined}\nA: x"

@@ -1,0 +1,239 @@
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from boostqa.errors import ContractError, UserError
+from boostqa.record import Record
+from boostqa.stages.decontaminate import (
+    Decontaminate,
+    DecontaminateConfig,
+    Index,
+    Item,
+    build,
+    check,
+)
+from harness import Committed, run_stage
+
+LONG = (
+    "A ferry leaves the northern harbour at seven in the morning with 84 passengers and picks up 15 more on "
+    "each of three islands; how many people are on board when it reaches the capital?"
+)
+ITEMS: list[dict[str, Any]] = [
+    {"id": "b1", "question": LONG, "choices": [], "answer": "129"},
+    {
+        "id": "b2",
+        "question": "Which of the following is true?",
+        "choices": ["Cats bark", "Snow is white", "Iron floats", "Fire is cold"],
+        "answer": "B",
+    },
+    {
+        "id": "b3",
+        "question": "Who painted the ceiling of the chapel?",
+        "choices": [],
+        "answer": "Michelangelo",
+    },
+    {
+        "id": "b4",
+        "question": "下列哪一种气体在植物的光合作用过程中被吸收并转化为有机物？",
+        "choices": ["氧气", "二氧化碳", "氮气", "氢气"],
+        "answer": "B",
+    },
+    {
+        "id": "b5",
+        "question": "Name the largest moon of the sixth planet from the sun",
+        "choices": [],
+        "answer": "Titan",
+    },
+]
+CLEAN = [
+    "A bakery sells 40 loaves in the morning and 25 in the afternoon; how many loaves does it sell in all?",
+    "Which of the following is true?",
+    "Who painted the wall?",
+    "植物的根有什么作用？",
+    "A ferry leaves the harbour at nine; how long does it need for 30 km at 20 km/h?",
+]
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> str:
+    path = tmp_path / "exam.jsonl"
+    path.write_text("".join(json.dumps(item, ensure_ascii=False) + "\n" for item in ITEMS), encoding="utf-8")
+    return str(path)
+
+
+def qa(question: str, answer: str = "", key: str = "", **fields: Any) -> Record:
+    return Record(id=key or question[:40], kind="qa", question=question, answer=answer, **fields)
+
+
+def run(
+    records: list[Record], bench: str, size: int = 1000, heldout: Committed | None = None, **config: Any
+) -> Committed:
+    stage = Decontaminate(DecontaminateConfig(benchmarks=[bench], **config))
+    return run_stage(stage, records, reads={"heldout": [heldout]} if heldout else {}, shard_size=size)
+
+
+@pytest.mark.parametrize(
+    ("record", "item"),
+    [
+        (qa(LONG), 1),
+        (qa("“" + LONG.upper().replace(" ", "\n") + "”"), 1),
+        (qa("Read this. " + LONG + " Explain your answer."), 1),
+        (qa("", passage="A story. " + LONG + " The end.", key="p"), 1),
+        (
+            qa(
+                "Which of the following is true?",
+                "D",
+                choices=["snow is WHITE", "Cats bark", "Fire is cold", "Iron floats"],
+            ),
+            2,
+        ),
+        (qa("Which of the following is true?", "Snow is white"), 2),
+        (qa("who painted the ceiling of the chapel"), 3),
+        (
+            qa(
+                "下列哪一种气体，在植物的光合作用过程中被吸收并转化为有机物?",
+                choices=["氢气", "氮气", "氧气", "二氧化碳"],
+            ),
+            4,
+        ),
+        (qa("Name the largest moon of the sixth planet from the sun and describe it."), 5),
+    ],
+)
+def test_contaminated_item_is_dropped(record: Record, item: int, bench: str) -> None:
+    out = run([record], bench)
+    assert out.kept == []
+    (lost,) = out.dropped
+    assert lost.dropped
+    assert (lost.dropped.stage, lost.dropped.reason) == ("decontaminate", "contaminated")
+    assert f"exam.jsonl:{item}" in lost.dropped.evidence or f"b{item} " in lost.dropped.evidence
+    assert lost.scores["contamination"] >= 0.5
+
+
+def test_clean_items_stay_with_a_score(bench: str) -> None:
+    out = run([qa(text) for text in CLEAN], bench)
+    assert [r.question for r in out.kept] == CLEAN
+    assert all(r.scores["contamination"] < 0.5 for r in out.kept)
+
+
+def test_same_stem_with_other_options_is_clean(bench: str) -> None:
+    out = run(
+        [qa("Which of the following is true?", "A", choices=["Cats bark", "2 + 2 = 4", "Up is down"])], bench
+    )
+    assert len(out.kept) == 1
+    assert 0 < out.kept[0].scores["contamination"] < 0.5
+
+
+def test_chinese_stem_of_many_characters_with_other_options_is_clean(tmp_path: Path) -> None:
+    path = tmp_path / "exam.jsonl"
+    item = {
+        "question": "下列各句中，标点符号使用完全正确的一句是哪一句？",
+        "choices": ["他来了。", "你好吗？"],
+        "answer": "B",
+    }
+    path.write_text(json.dumps(item), encoding="utf-8")
+    assert len(run([qa(item["question"], "A", choices=["雪停了！", "花开了。"])], str(path)).kept) == 1
+    assert len(run([qa(item["question"], "A", choices=["你好吗？", "他来了。"])], str(path)).dropped) == 1
+
+
+def test_stricter_cut_needs_only_the_threshold(bench: str) -> None:
+    half = qa(" ".join(LONG.split()[:20]))
+    score = run([half], bench, threshold=1.0).kept[0].scores["contamination"]
+    assert 0.2 < score < 0.5
+    assert run([half], bench, threshold=score).kept == []
+
+
+def test_held_out_items_are_indexed_and_other_losses_are_not(bench: str) -> None:
+    question = "How many corners does the unusual crystal in the third cabinet of the museum have in total?"
+    held = qa(question, key="h").drop("probe", "held_out")
+    other = qa(CLEAN[0], key="o").drop("probe", "no_answer")
+    out = run([qa(question), qa(CLEAN[0])], bench, heldout=Committed(dropped=[held, other]))
+    assert [r.question for r in out.kept] == [CLEAN[0]]
+    assert out.dropped[0].dropped
+    assert out.dropped[0].dropped.evidence == "heldout h score 1.00"
+
+
+def test_builtin_list_is_used_unless_switched_off(bench: str) -> None:
+    state = run([], bench).states["index"]
+    assert state["benchmarks"]["exam"] == len(ITEMS)
+    assert state["benchmarks"]["builtin"] >= 10
+    assert set(run([], bench, builtin=False).states["index"]["benchmarks"]) == {"exam"}
+
+
+def test_result_depends_on_neither_shards_nor_order(bench: str) -> None:
+    records = [qa(text, key=f"{text[:9]}{i}") for i in range(5) for text in [*CLEAN, LONG]]
+    expected = run(records, bench)
+    assert (len(expected.kept), len(expected.dropped)) == (25, 5)
+    random.Random(1).shuffle(records)
+    again = run(records, bench, size=4)
+    for name in ("kept", "dropped"):
+        left, right = (sorted(getattr(out, name), key=lambda r: r.id) for out in (again, expected))
+        assert left == right
+
+
+def test_empty_shard(bench: str) -> None:
+    out = run([], bench)
+    assert (out.kept, out.dropped) == ([], [])
+
+
+def test_missed_canary_stops_the_run() -> None:
+    config = DecontaminateConfig()
+    items = [Item(id="1", benchmark="x", question=LONG)]
+    state = build(items, config)
+    Index(state, config).check_canaries()
+    with pytest.raises(ContractError, match=r"planted item x 1 scored 0.00, below 0.5; the index is broken"):
+        Index({**state, "units": state["units"].slice(0, 0)}, config).check_canaries()
+    with pytest.raises(ContractError, match="no planted item"):
+        Index(build([], config), config).check_canaries()
+
+
+def test_nothing_to_compare_with() -> None:
+    with pytest.raises(
+        UserError, match=r"decontaminate.benchmarks: \[\] with builtin: false .* set builtin: true"
+    ):
+        check(DecontaminateConfig(builtin=False))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("", "exam.jsonl"),
+        (
+            '{"question": "What is one plus one in this old test?", "answer": "2"}\n{"question": broken\n',
+            "exam.jsonl:2: .*partial index",
+        ),
+        ('{"question": "?", "answer": "2"}\n', "exam.jsonl"),
+    ],
+)
+def test_empty_or_broken_benchmark_is_an_error(tmp_path: Path, content: str, message: str) -> None:
+    path = tmp_path / "exam.jsonl"
+    path.write_text(content)
+    with pytest.raises(UserError, match=message):
+        run([qa(CLEAN[0])], str(path))
+
+
+def test_missing_file_and_equal_names_are_found_at_validation(tmp_path: Path, bench: str) -> None:
+    with pytest.raises(UserError, match=r"decontaminate.benchmarks\[1\]: .*none.jsonl: no such file"):
+        check(DecontaminateConfig(benchmarks=[bench, str(tmp_path / "none.jsonl")]))
+    (tmp_path / "sub").mkdir()
+    other = tmp_path / "sub" / "exam.jsonl"
+    other.write_text(json.dumps(ITEMS[0]))
+    with pytest.raises(UserError, match=r"another benchmark is called 'exam.jsonl' too"):
+        check(DecontaminateConfig(benchmarks=[bench, str(other)]))
+    Decontaminate(DecontaminateConfig(benchmarks=[bench])).check()
+
+
+def test_identity_follows_the_content_not_the_place(tmp_path: Path, bench: str) -> None:
+    def identity(path: str) -> Any:
+        return Decontaminate(DecontaminateConfig(benchmarks=[path])).identity()
+
+    (tmp_path / "sub").mkdir()
+    moved = tmp_path / "sub" / "exam.jsonl"
+    moved.write_bytes(Path(bench).read_bytes())
+    assert identity(str(moved)) == identity(bench)
+    moved.write_bytes(Path(bench).read_bytes()[:-2] + b" \n")
+    assert identity(str(moved)) != identity(bench)

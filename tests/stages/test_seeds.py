@@ -1,0 +1,281 @@
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from boostqa.errors import UserError
+from boostqa.record import Record
+from boostqa.stages.seeds import Seeds, SeedsConfig, check
+from harness import Committed, run_stage
+
+PROSE = (
+    "The roof of the old market is carried by thin iron columns, which were cast in a foundry near the "
+    "river. Each column stands on a block of granite, and the rain that falls on the glass runs through the "
+    "columns to the drains below. When the hall was built, nobody knew whether such a roof would bear the "
+    "snow of a hard winter, so the builders loaded it with sacks of sand and measured how far it bent."
+)
+NOTE = f"""# Market hall
+
+Introduction to the building, which is the subject of the whole of this chapter of the book. {PROSE}
+
+## Columns
+
+{PROSE} Write to the keeper at keeper@market-hall.org for the key to the cellar.
+
+## Roof
+
+{PROSE.replace("roof", "cover")}
+"""
+
+
+def rows(count: int, start: int = 0) -> list[dict[str, Any]]:
+    return [
+        {
+            "question": f"A shelf holds {i} red and {i + 3} blue books. How many books is that?",
+            "answer": str(2 * i + 3),
+        }
+        for i in range(start, start + count)
+    ]
+
+
+def lines(items: list[Any]) -> str:
+    return "".join(
+        (item if isinstance(item, str) else json.dumps(item, ensure_ascii=False)) + "\n" for item in items
+    )
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    base = tmp_path / "data"
+    (base / "sub").mkdir(parents=True)
+    (base / "pairs.jsonl").write_text(
+        lines([*rows(5), '{"question": "broken', *rows(4, 20)]), encoding="utf-8"
+    )
+    (base / "sub" / "note.md").write_text(NOTE, encoding="utf-8")
+    (base / "sub" / "zh.jsonl").write_text(
+        lines([{"question": "三角形的内角和是多少度？请说明理由。", "answer": "180度"}]), encoding="utf-8"
+    )
+    return base
+
+
+def config(*sources: dict[str, Any], **more: Any) -> SeedsConfig:
+    filled = [{"name": "main", "license": "CC0-1.0", **source} for source in sources]
+    return SeedsConfig.model_validate({"sources": filled, **more})
+
+
+def seeds(*sources: dict[str, Any], **more: Any) -> Committed:
+    return run_stage(Seeds(config(*sources, **more)), segment="head")
+
+
+def by_id(records: list[Record]) -> list[Record]:
+    return sorted(records, key=lambda record: record.id)
+
+
+def test_heterogeneous_folder_becomes_seeds_and_the_broken_line_is_counted(folder: Path) -> None:
+    out = seeds({"path": str(folder)}, passage_tokens=150)
+    pairs = [r for r in out.kept if r.question]
+    passages = [r for r in out.kept if r.passage]
+    assert len(pairs) == 10
+    assert {r.language for r in pairs} == {"en", "zh"}
+    assert len(passages) == 3
+    assert {r.source.file for r in out.kept if r.source} == {"pairs.jsonl", "sub/note.md", "sub/zh.jsonl"}
+    (bad,) = out.dropped
+    assert bad.kind == "seed"
+    assert bad.dropped
+    assert bad.dropped.reason == "malformed_row"
+    assert bad.dropped.evidence.startswith("pairs.jsonl:6: malformed_json:")
+    assert "broken" in bad.dropped.evidence
+    assert len({r.id for r in [*out.kept, *out.dropped]}) == 14
+
+
+def test_passages_know_place_heading_licence_and_quality(folder: Path) -> None:
+    out = seeds(
+        {"path": str(folder / "sub" / "note.md"), "license": "CC BY-SA 4.0", "priority": 2},
+        passage_tokens=150,
+    )
+    columns = next(r for r in out.kept if r.source and r.source.heading[-1:] == ["Columns"])
+    assert columns.source
+    assert columns.source.name == "main"
+    assert columns.source.license == "CC-BY-SA-4.0"
+    assert columns.source.heading == ["Market hall", "Columns"]
+    assert NOTE.splitlines()[columns.source.line - 1].startswith(columns.passage[:40])  # type: ignore[operator]
+    assert columns.scores["priority"] == 2.0
+    assert 0.0 < columns.scores["quality"] <= 1.0
+
+
+def test_personal_data_is_masked_unless_switched_off(folder: Path) -> None:
+    note = {"path": str(folder / "sub" / "note.md")}
+    masked = "\n".join(r.passage for r in seeds(note).kept)
+    assert "cellar" in masked
+    assert "keeper@market-hall.org" not in masked
+    assert any("1 masked" in event.detail for r in seeds(note).kept for event in r.history)
+    assert "keeper@market-hall.org" in "\n".join(r.passage for r in seeds(note, mask_personal=False).kept)
+
+
+def test_damaged_text_is_repaired(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text(
+        lines([{"question": "What does the word cafÃ© mean in the French language?", "answer": "coffee"}])
+    )
+    assert (
+        seeds({"path": str(path)}).kept[0].question == "What does the word café mean in the French language?"
+    )
+
+
+def test_worthless_texts_are_dropped_with_their_reason(tmp_path: Path) -> None:
+    (tmp_path / "short.md").write_text("Click here.\n")
+    (tmp_path / "loop.txt").write_text("\n".join(["Buy our wonderful product today."] * 40))
+    (tmp_path / "good.md").write_text(PROSE)
+    out = seeds({"path": str(tmp_path)})
+    assert [r.source.file for r in out.kept if r.source] == ["good.md"]
+    reasons = {r.source.file: r.dropped.reason for r in out.dropped if r.source and r.dropped}
+    assert reasons["short.md"] == "too_short"
+    assert "loop.txt" in reasons
+    strict = seeds({"path": str(tmp_path / "good.md")}, min_quality=1.0)
+    assert [r.dropped.reason for r in strict.dropped if r.dropped] == ["low_quality"]
+
+
+def test_question_without_answer_is_still_a_seed(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text(lines([{"question": "Why does the sky look red when the sun goes down?"}, *rows(1)]))
+    assert [r.answer for r in seeds({"path": str(path)}).kept] == ["", "3"]
+
+
+def test_gold_labels_come_from_rows_first_then_constants_never_into_labels(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    row = {**rows(1)[0], "field": "Algebra", "level": "5"}
+    path.write_text(lines([row, rows(2)[1]]))
+    constants = {"field": "Arithmetic", "grade": "primary", "knowledge_points": "sums", "language": "en"}
+    first, second = seeds({"path": str(path), "constants": constants}).kept
+    assert first.gold
+    assert second.gold
+    assert (first.gold.field, second.gold.field) == ("Algebra", "Arithmetic")
+    assert first.gold.level is None, "a set's own scale is not ours"
+    assert second.gold.grade == "primary"
+    assert second.gold.knowledge_points == ["sums"]
+    assert second.gold.labeller == "gold"
+    assert second.labels.field is None
+    assert seeds({"path": str(path)}).kept[1].gold is None
+
+
+def test_columns_are_mapped(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("ask,right\nWhich river flows through the city of Paris?,Seine\n")
+    record = seeds({"path": str(path), "columns": {"question": "ask", "answer": "right"}}).kept[0]
+    assert (record.question, record.answer) == ("Which river flows through the city of Paris?", "Seine")
+
+
+@pytest.mark.parametrize("size", [1, 3, 7])
+def test_result_does_not_depend_on_the_size_of_shards_or_the_place_of_files(folder: Path, size: int) -> None:
+    expected = seeds({"path": str(folder)})
+    moved = folder.rename(folder.with_name("elsewhere"))
+    again = seeds({"path": str(moved)}, shard_size=size)
+    assert by_id(again.kept) == by_id(expected.kept)
+    assert by_id(again.dropped) == by_id(expected.dropped)
+    shards = again.states["listing"]["shards"]
+    assert len(shards) == {1: 12, 3: 4, 7: 2}[size]
+    assert str(moved) not in json.dumps(again.states), "no machine path in the run folder"
+
+
+def test_shards_hold_about_their_size_and_pack_small_files(tmp_path: Path) -> None:
+    (tmp_path / "many.jsonl").write_text(lines(rows(25)))
+    for i in range(12):
+        (tmp_path / f"z{i:02d}.md").write_text(PROSE.replace("iron", f"iron{i}"))
+    out = seeds({"path": str(tmp_path)}, shard_size=10)
+    sizes = [
+        sum(part["stop"] - part["start"] for part in shard["parts"])
+        for shard in out.states["listing"]["shards"]
+    ]
+    assert sum(sizes) == 37
+    assert max(sizes) <= 10
+    assert len(sizes) <= 5
+    assert len(out.kept) == 37
+
+
+def test_cap_takes_the_first_rows(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text(lines(rows(30)))
+    out = seeds({"path": str(path), "max_items": 12}, {"name": "rest", "path": str(path)}, shard_size=5)
+    assert Counter(r.source.name for r in out.kept if r.source) == {"main": 12, "rest": 30}
+    assert len({r.id for r in out.kept}) == 42
+    mine = [r.source.line for r in out.kept if r.source and r.source.name == "main"]
+    assert mine == list(range(1, 13))
+
+
+def test_file_with_more_than_half_broken_lines_stops(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text(lines([*rows(3), *["{broken"] * 3]))
+    assert len(seeds({"path": str(path)}).dropped) == 3
+    path.write_text(lines([*rows(3), *["{broken"] * 4]))
+    with pytest.raises(UserError, match=r"'main': a.jsonl: 4 of 7 rows cannot be read; correct the file"):
+        seeds({"path": str(path)}, shard_size=2)
+
+
+def test_empty_file_is_dropped_among_others_and_an_empty_source_stops(tmp_path: Path) -> None:
+    (tmp_path / "empty.jsonl").touch()
+    (tmp_path / "good.jsonl").write_text(lines(rows(2)))
+    out = seeds({"path": str(tmp_path)})
+    assert [r.dropped.reason for r in out.dropped if r.dropped] == ["empty_file"]
+    with pytest.raises(UserError, match=r"'main': .*empty.jsonl: no readable item"):
+        seeds({"path": str(tmp_path / "empty.jsonl")})
+
+
+def test_missing_things_are_found_at_validation(tmp_path: Path) -> None:
+    good = tmp_path / "good.jsonl"
+    good.write_text(lines(rows(2)))
+    Seeds(config({"path": str(good)})).check()
+    with pytest.raises(
+        UserError, match=r"seeds.sources\[1\].path: .*none.jsonl: no such file or folder; correct"
+    ):
+        check(config({"path": str(good)}, {"name": "b", "path": str(tmp_path / "none.jsonl")}))
+    with pytest.raises(UserError, match=r"seeds.sources\[0\].path: .*\*.csv: the glob matches no file"):
+        check(config({"path": str(tmp_path / "*.csv")}))
+    (tmp_path / "hollow").mkdir()
+    with pytest.raises(UserError, match=r"seeds.sources\[0\].path: .*hollow: the folder has no files"):
+        check(config({"path": str(tmp_path / "hollow")}))
+    with pytest.raises(UserError, match=r"seeds.sources\[1\].name: 'main' is used twice"):
+        check(config({"path": str(good)}, {"path": str(good)}))
+    with pytest.raises(
+        UserError, match=r"\[0\].license: 'main' is under 'CC-BY-NC-4.0', which seeds.licence_allow"
+    ):
+        check(config({"path": str(good), "license": "CC-BY-NC-4.0"}, licence_allow=["MIT", "CC0"]))
+    check(config({"path": str(good), "license": "CC0-1.0"}, licence_allow=["MIT", "CC0"]))
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ({"license": ""}, r"source 'main' has no license; give an SPDX id"),
+        ({"format": "docx"}, r"source 'main': format 'docx' is not known; use jsonl"),
+        ({"constants": {"colour": "red"}}, r"source 'main': constants \['colour'\] are not known"),
+        ({"constants": {"level": "hard"}}, r"source 'main': level: 'hard' is not known; use H1"),
+    ],
+)
+def test_bad_source_names_itself(source: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        config({"path": "x", **source})
+
+
+def test_identity_follows_content_per_source(folder: Path) -> None:
+    def identity(path: Path) -> dict[str, Any]:
+        sources = ({"path": str(path)}, {"name": "note", "path": str(path / "sub" / "*.md")})
+        return Seeds(config(*sources)).identity()
+
+    before = identity(folder)
+    assert [name for name, *_ in before["main"]["files"]] == ["pairs.jsonl", "sub/note.md", "sub/zh.jsonl"]
+    assert [name for name, *_ in before["note"]["files"]] == ["note.md"]
+    moved = folder.rename(folder.with_name("elsewhere"))
+    assert identity(moved) == before
+    with (moved / "pairs.jsonl").open("a") as file:
+        file.write("\n")
+    after = identity(moved)
+    assert after["main"] != before["main"]
+    assert after["note"] == before["note"]
+    changed = Seeds(config({"path": str(moved), "priority": 3})).identity()
+    assert changed["main"]["settings"] != after["main"]["settings"]
+    assert str(moved) not in json.dumps(changed)

@@ -1,0 +1,167 @@
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from boostqa.text.answers import choice_letter, equal, evaluate, final, leaks, letters, numbers_in
+
+SAME = [
+    ("B", "(B)", "multiple_choice"),
+    ("B. Paris", "b", "multiple_choice"),
+    ("A, C", "CA", "multiple_choice"),
+    ("True", "对", "true_false"),
+    ("42", "42.0", None),
+    ("1,000", "1000", None),
+    ("3.14", "3.14159", None),
+    ("5 km", "5000 m", None),
+    ("5 m/s", "18 km/h", None),
+    ("50%", "0.5", None),
+    ("12 apples", "12", None),
+    ("\\frac{1}{2}", "0.5", None),
+    ("$\\frac{\\sqrt{3}}{2}$", "\\sqrt{3}/2", None),
+    ("2\\sqrt{2}", "\\sqrt{8}", None),
+    ("x^2+2x+1", "(x+1)^2", None),
+    ("x=3", "3", None),
+    ("(1,2)", "(1, 2)", None),
+    ("\\{1,2\\}", "\\{2,1\\}", None),
+    ("\\boxed{7}", "The answer is 7.", None),
+    ("Paris", "paris.", None),
+    ("The mitochondria", "mitochondria", None),
+    ("1.50e3 J", "1.5 kJ", None),
+    ("\u22125", "-5", None),
+    ("6厘米", "0.06米", None),
+    ("x > 3", "3 < x", None),
+    ("2\\pi", "6.2832", None),
+    ("$12", "12 dollars", None),
+    ("\\dfrac{3}{4}", "75\\%", None),
+]
+DIFFERENT = [
+    ("A", "B", "multiple_choice"),
+    ("yes", "No", None),
+    ("3.2", "3.14159", "calculation"),
+    ("5 km", "5 kg", None),
+    ("12 apples", "13 apples", None),
+    ("x^2+2x+1", "(x-1)^2", None),
+    ("(1,2)", "(2,1)", None),
+    ("-5", "5", None),
+    ("[0,1)", "[0,1]", None),
+    ("\\frac{1}{2}", "\\frac{1}{3}", None),
+    ("42", "43", None),
+    ("\\sqrt{2}", "1.5000", None),
+]
+UNTOLD = [
+    ("3.1", "3.14", None),
+    ("Paris", "London", None),
+    ("", "x", None),
+    ("NaCl", "KCl", None),
+    ("m", "M", None),
+    ("9^{9^{9^9}}", "1", None),
+    ("5", "six", None),
+    ("x+1", "t+1", None),
+    ("5 foo", "5 bar", None),
+]
+
+
+@pytest.mark.parametrize(("left", "right", "kind"), SAME)
+def test_same_answers(left: str, right: str, kind: str | None) -> None:
+    assert equal(left, right, kind) is True
+    assert equal(right, left, kind) is True
+
+
+@pytest.mark.parametrize(("left", "right", "kind"), DIFFERENT)
+def test_different_answers(left: str, right: str, kind: str | None) -> None:
+    assert equal(left, right, kind) is False
+    assert equal(right, left, kind) is False
+
+
+@pytest.mark.parametrize(("left", "right", "kind"), UNTOLD)
+def test_answers_for_a_judge(left: str, right: str, kind: str | None) -> None:
+    assert equal(left, right, kind) is None
+    assert equal(right, left, kind) is None
+
+
+def test_hostile_formulas_end_quickly() -> None:
+    start = time.process_time()
+    for text in [
+        "{" * 190,
+        "\\sqrt{" * 30 + "2" + "}" * 30,
+        "x^" * 90 + "2",
+        "(" * 99 + ")" * 99,
+        "1" * 199,
+        "99999!",
+    ]:
+        assert equal(text, "7.5") is not True
+    assert time.process_time() - start < 5
+
+
+def test_evaluate() -> None:
+    assert evaluate("d / t", {"d": 10, "t": 4}) == 2.5
+    assert evaluate("sqrt(2) * x^2", {"x": 3}) == pytest.approx(12.7279, abs=1e-4)
+    assert evaluate("-2 ** 2 + pi - pi") == -4.0
+
+
+@pytest.mark.parametrize(
+    ("formula", "message"),
+    [
+        ("__import__('os')", "unknown function '__import__'"),
+        ("x.real", "Attribute is not allowed"),
+        ("9**9**9**9", "has no value"),
+        ("1/0", "division by zero"),
+        ("(-1)**0.5", "no finite real value"),
+        ("a + 1", "unknown name 'a'; known: b"),
+        ("[1][0]", "Subscript is not allowed"),
+        ("True + 1", "Constant is not allowed"),
+        ("sqrt(-1)", "math domain error"),
+        ("1 +", "is not arithmetic"),
+        ("1" * 501, "at most 500"),
+    ],
+)
+def test_evaluate_refuses(formula: str, message: str) -> None:
+    with pytest.raises(ValueError, match="formula") as caught:
+        evaluate(formula, {"b": 1.0})
+    assert message in str(caught.value)
+
+
+def test_numbers_in() -> None:
+    text = (
+        "He paid 1,000 for 3/4 of 50% x2 H2O -5 and 3-5, 1.5e3, 1.5 × 10^3, \\frac{3}{4}, 2.5\\times10^{-3}."
+    )
+    assert numbers_in(text) == [1000.0, 0.75, 50.0, -5.0, 3.0, 5.0, 1500.0, 1500.0, 0.75, 0.0025]
+    assert numbers_in("none 1/0") == []
+
+
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        ("so $\\boxed{\\frac{1}{2}}$.", "\\frac{1}{2}"),
+        ("a\n#### 72", "72"),
+        ("We get 5.\nAnswer: 5", "5"),
+        ("所以答案是：甲。", "甲"),
+        ("**Answer:** B", "B"),
+        ("nothing stated", ""),
+    ],
+)
+def test_final(text: str, answer: str) -> None:
+    assert final(text) == answer
+
+
+def test_choice_letters() -> None:
+    assert choice_letter("C", ["x", "y", "z"]) == "C"
+    assert choice_letter("Y.", ["x", "y", "z"]) == "B"
+    assert choice_letter("B", ["A", "B", "AB", "O"]) == "B"
+    assert choice_letter("AB", ["A", "B", "AB", "O"]) == "C"
+    assert choice_letter("Zebra", ["a", "b"]) is None
+    assert choice_letter("E", ["x", "y"]) is None
+    assert letters("Acid") == ""
+    assert letters("(a) and (c)") == "AC"
+
+
+def test_leaks() -> None:
+    assert leaks("What is the capital of France, Paris?", "Paris")
+    assert leaks("What is 4 + 4? (Answer: 8)", "8")
+    assert leaks("法国的首都巴黎是什么？", "巴黎")
+    assert not leaks("Is it Paris or London?", "Paris")
+    assert not leaks("4 apples and 4 more make how many in twos?", "4")
+    assert not leaks("Which organelle makes ATP?", "mitochondrion")
+    assert not leaks("x", "")

@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+from boostqa.text.chunk import estimate_tokens, passages
+
+DOCUMENT = """# Book
+
+Intro paragraph one.
+
+## Motion
+
+Speed is distance over time. It is written $v = s / t. x$ here. A third sentence follows now.
+
+$$
+E = mc^2
+
++ 0
+$$
+
+```python
+# not a heading
+
+x = 1
+```
+
+| a | b |
+| - | - |
+| 1 | 2 |
+
+- first item
+- second item
+  goes on
+
+Setext
+------
+Last words.
+"""
+
+
+def test_blocks_are_never_cut_and_know_their_headings() -> None:
+    found = passages(DOCUMENT, 24)
+    texts = [passage.text for passage in found]
+    assert any("$$\nE = mc^2\n\n+ 0\n$$" in text for text in texts)
+    assert any("```python\n# not a heading\n\nx = 1\n```" in text for text in texts)
+    assert any("| a | b |\n| - | - |\n| 1 | 2 |" in text for text in texts)
+    assert any("- second item\n  goes on" in text for text in texts)
+    assert found[0].heading_path == ("Book",)
+    assert found[1].heading_path == ("Book", "Motion")
+    assert found[-1].heading_path == ("Book", "Setext")
+    assert found[-1].text == "Last words."
+
+
+def test_lines_point_into_the_document() -> None:
+    lines = DOCUMENT.split("\n")
+    for passage in passages(DOCUMENT, 24):
+        assert lines[passage.line - 1].startswith(passage.text.split("\n")[0][:10])
+
+
+def test_nothing_is_lost_and_the_budget_holds() -> None:
+    text = " ".join(f"Sentence number {i} has the formula $a_{i} = b. c$ in it." for i in range(200))
+    found = passages(text, 64)
+    assert all(estimate_tokens(passage.text) <= 64 for passage in found)
+    assert " ".join(passage.text for passage in found) == text
+    assert all(passage.text.count("$") % 2 == 0 for passage in found)
+
+
+def test_chinese_is_cut_at_sentences_and_one_long_line_at_spaces() -> None:
+    found = passages("这是一个关于力学的句子。" * 60, 50)
+    assert all(passage.text.endswith("。") and estimate_tokens(passage.text) <= 50 for passage in found)
+    words = passages("word " * 2000, 100)
+    assert len(words) > 20
+    assert all(estimate_tokens(passage.text) <= 100 for passage in words)
+
+
+def test_overlap_repeats_whole_blocks() -> None:
+    text = "\n\n".join(f"Paragraph {i} is about as long as the others are." for i in range(8))
+    found = passages(text, 40, overlap=14)
+    assert found[1].text.split("\n\n")[0] == found[0].text.split("\n\n")[-1]
+    assert passages("", 10) == []
+
+
+def test_an_unclosed_fence_does_not_swallow_the_document() -> None:
+    found = passages("```\ncode\n\n# Heading\n\ntext", 100)
+    assert found[-1].heading_path == ("Heading",)

@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+import random
+
+import numpy as np
+import pytest
+
+from boostqa.text.copying import copy_share
+from boostqa.text.minhash import band_hashes, jaccard, signature, signatures
+from boostqa.text.ngrams import BUCKETS, char_ngrams, feature_rows, features, word_ngrams
+
+GOLDEN_NGRAM = 12996123846290597105
+GOLDEN_SIGNATURE = [717406286, 3222148566, 2322536435]
+VOCABULARY = [f"w{i}" for i in range(3000)]
+
+
+def _text(rng: random.Random, length: int) -> list[str]:
+    return [rng.choice(VOCABULARY) for _ in range(length)]
+
+
+def test_hashes_never_change() -> None:
+    # Signatures of different rounds, machines and versions meet: these values are a contract.
+    assert int(word_ngrams("one two three four five", 5)[0]) == GOLDEN_NGRAM
+    assert signature("one two three four five six").tolist()[:3] == GOLDEN_SIGNATURE
+
+
+def test_ngrams_count_and_short_texts() -> None:
+    assert len(word_ngrams("a b c d e f", 5)) == 2
+    assert len(word_ngrams("a b", 5)) == 1
+    assert len(word_ngrams("", 5)) == 0
+    assert len(word_ngrams("一二三四五六七", 5)) == 3
+    assert len(char_ngrams("abcd", 3)) == 2
+    assert word_ngrams("b a", 2)[0] != word_ngrams("a b", 2)[0]
+
+
+def test_features_are_unit_length_and_in_range() -> None:
+    columns, values = features("What is the speed of light? 光速是多少")
+    assert columns.dtype == np.int32
+    assert 0 <= columns.min() <= columns.max() < BUCKETS
+    assert np.all(np.diff(columns) > 0)
+    assert float(np.sum(values**2)) == pytest.approx(1.0, abs=1e-5)
+    starts, all_columns, _ = feature_rows(["", "abc def", "abc"])
+    assert starts[1] == 0
+    assert starts[-1] == len(all_columns)
+
+
+def test_jaccard_estimate_follows_the_true_value() -> None:
+    rng = random.Random(3)
+    errors = []
+    for changes in [0, 2, 5, 10, 20] * 6:
+        first = _text(rng, 150)
+        second = list(first)
+        for _ in range(changes):
+            second[rng.randrange(150)] = rng.choice(VOCABULARY)
+        a, b = " ".join(first), " ".join(second)
+        ours, theirs = set(word_ngrams(a, 5).tolist()), set(word_ngrams(b, 5).tolist())
+        errors.append(jaccard(signature(a), signature(b)) - len(ours & theirs) / len(ours | theirs))
+    assert abs(float(np.mean(errors))) < 0.02
+    assert float(np.sqrt(np.mean(np.square(errors)))) < 0.06
+
+
+def test_near_duplicates_share_a_band_and_others_do_not() -> None:
+    rng = random.Random(4)
+    first, other = _text(rng, 200), _text(rng, 200)
+    near = [*first[:100], "changed", *first[101:]]
+    bands = band_hashes(signatures([" ".join(text) for text in (first, near, other)]))
+    assert bands.shape == (3, 14)
+    assert bands.dtype == np.uint64
+    assert np.any(bands[0] == bands[1])
+    assert not np.any(bands[0] == bands[2])
+    assert np.array_equal(bands[1], band_hashes(signature(" ".join(near))))
+
+
+def test_short_texts_meet_only_their_equals() -> None:
+    assert jaccard(signature("What is DNA?"), signature("what is dna")) == 1.0
+    assert jaccard(signature("What is DNA?"), signature("What is RNA?")) < 0.1
+
+
+def test_band_hashes_refuse_a_length_that_does_not_divide() -> None:
+    with pytest.raises(ValueError, match="112 values does not divide into 13 bands"):
+        band_hashes(signature("x"), 13)
+
+
+TRAIN = (
+    "A train travels 120 kilometres in 3 hours at constant speed "
+    "and then stops for half an hour before it goes on."
+)
+ZUG = "一列火车以恒定的速度在三小时内行驶了一百二十公里，然后停了半小时。"
+
+
+def test_verbatim_copies_score_one() -> None:
+    assert copy_share(TRAIN, f"Before. {TRAIN} After.") == 1.0
+    assert copy_share(ZUG, f"前面的话。{ZUG}") == 1.0
+    assert copy_share("What is 5 + 3?", "Work out: what is 5 + 3 ?") == 1.0
+
+
+def test_light_edits_stay_high_and_other_texts_low() -> None:
+    assert copy_share(TRAIN.replace("120", "90").replace("half an hour", "ten minutes"), TRAIN) > 0.7
+    assert copy_share(ZUG.replace("三", "四"), ZUG) > 0.7
+    assert (
+        copy_share("Photosynthesis turns light into chemical energy in the leaves of plants.", TRAIN) == 0.0
+    )
+    assert copy_share("", TRAIN) == 0.0

@@ -1,0 +1,45 @@
+from __future__ import annotations
+
+import pytest
+
+from boostqa.text.normalise import cjk_share, fold, repair, words
+
+
+def test_repair_mends_encoding_and_keeps_content() -> None:
+    assert repair("schÃ¶n\r\nok\x00") == "schön\nok"
+    assert repair("a &lt; b") == "a < b"
+    assert repair("全角ＡＢ，$x_1$ “q”") == "全角ＡＢ，$x_1$ “q”"
+
+
+def test_repair_twice_is_once() -> None:
+    text = "Ã©tude e\u0301 \u200bx\x1b"
+    assert repair(repair(text)) == repair(text)
+
+
+def test_fold_forgets_width_case_punctuation_and_space() -> None:
+    assert fold("Ｈello， World！") == fold("hello world") == "hello world"
+    assert fold("中 国 人。") == "中国人"
+    assert fold("1,000,000 m") == "1000000 m"
+
+
+@pytest.mark.parametrize(
+    ("left", "right"), [("3+5", "3-5"), ("1.5", "15"), ("3/4", "34"), ("x<3", "x>3"), ("-5", "5")]
+)
+def test_fold_keeps_what_changes_a_calculation(left: str, right: str) -> None:
+    assert fold(left) != fold(right)
+
+
+@pytest.mark.parametrize("text", ["3 - 5 = -2.", "Straße ﬁne", "a/b 1/2", "中 国 3+4", "x² ≤ 1,000.5"])
+def test_fold_twice_is_once(text: str) -> None:
+    assert fold(fold(text)) == fold(text)
+
+
+def test_words_are_characters_in_chinese() -> None:
+    assert words("求 x+1 的值") == ["求", "x", "+", "1", "的", "值"]
+    assert words("") == []
+
+
+def test_cjk_share() -> None:
+    assert cjk_share("hello") == 0.0
+    assert cjk_share("中国人") == 1.0
+    assert cjk_share("123") == 0.0

@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+import pytest
+
+from boostqa.text.quality import mask_personal, problems, qa_problems, score
+
+GOOD = (
+    "Plants use the energy of light to turn carbon dioxide and water into sugar. This happens in "
+    "the chloroplasts, which hold the green pigment chlorophyll, and it releases oxygen "
+    "as a by-product of splitting water."
+)
+
+
+def test_good_text_has_no_problems() -> None:
+    assert problems(GOOD) == []
+    chinese = "植物利用光能，把二氧化碳和水转化为糖。这个过程发生在叶绿体中，叶绿体含有叶绿素，并释放出氧气。"
+    assert problems(chinese, "zh") == []
+    formula = "The energy of a body in motion is $E = m v^2 / 2$, and it grows with the square of its speed. "
+    assert problems(formula + GOOD) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("Too short.", "too_short"),
+        ("", "few_letters"),
+        ("12 34 56 78 90 " * 20, "few_letters"),
+        ("the cat sat on the mat and " * 40, "repetitive"),
+        ("Chapter one ..... 3\nChapter two ..... 9\nChapter three ..... 14\nIndex ..... 30", "contents_list"),
+        ("- Home\n- About\n- Contact\n- Products\n- Imprint and other things\n- Jobs\n- Blog\n", "list_only"),
+        (("This very line is here again.\n" * 6) + GOOD, "repeated_lines"),
+        (
+            "Accept all cookies. Privacy policy. Terms of use. All rights reserved. Sign up for it.",
+            "boilerplate",
+        ),
+        ("word\ufffd" * 60, "damaged_encoding"),
+    ],
+)
+def test_each_problem_is_named(text: str, reason: str) -> None:
+    assert reason in problems(text)
+
+
+def test_score_orders_texts() -> None:
+    assert score(GOOD) > score("the cat sat on the mat and " * 40) > score("") == 0.0
+
+
+@pytest.mark.parametrize(
+    ("question", "answer", "reason"),
+    [
+        ("", "4", "empty_question"),
+        ("What is 2 + 2?", " ", "empty_answer"),
+        ("According to the passage, why did he leave?", "Fear", "needs_context"),
+        ("如图所示，求角的大小。", "30", "needs_context"),
+        ("What is {{topic}}?", "x", "placeholder"),
+        ("Sure! What is gravity?", "A force", "chat_remnant"),
+        (r"What is \frac{1}{2?", "0.5", "unbalanced_formula"),
+        ("Why is the sky blue?", "because " * 12, "repetitive"),
+    ],
+)
+def test_each_qa_problem_is_named(question: str, answer: str, reason: str) -> None:
+    assert reason in qa_problems(question, answer)
+
+
+@pytest.mark.parametrize(
+    "question",
+    [
+        "PESTLE stands for _____________",
+        r"She pays $\$15.60$ for $2$ apples. How much for one?",
+        "求 $$\\frac{1}{2}$$ 的值",
+    ],
+)
+def test_usable_questions_pass(question: str) -> None:
+    assert qa_problems(question, "x") == []
+
+
+def test_personal_data_is_masked() -> None:
+    text = "Mail anna.b@uni.example.org, call +49 170 123 4567 or (555) 123-4567, server 81.2.69.142, "
+    text += "电话：13812345678"
+    masked, count = mask_personal(text)
+    assert count == 5
+    assert masked == "Mail [email], call [phone] or [phone], server [ip], 电话：[phone]"
+
+
+@pytest.mark.parametrize(
+    "text", ["Section 3.1.4.2 and 192.168.0.1", "13812345678 + 1 = ?", "300 - 200 - 100", "x@y", "1.5e10"]
+)
+def test_sums_sections_and_private_networks_stay(text: str) -> None:
+    assert mask_personal(text) == (text, 0)
