@@ -13,7 +13,9 @@ SHARED_DATA = ROOT.parent / "shared" / "data"
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.get_closest_marker("shared_data") and not SHARED_DATA.is_dir():
-            item.add_marker(pytest.mark.skip(reason=f"needs {SHARED_DATA}, which is not part of the repository"))
+            item.add_marker(
+                pytest.mark.skip(reason=f"needs {SHARED_DATA}, which is not part of the repository")
+            )
 
 
 @pytest.fixture

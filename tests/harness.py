@@ -66,7 +66,11 @@ class MemoryShards:
 
 def as_rows(result: Any, columns: Mapping[str, str]) -> pa.Table:
     schema = schema_of(columns)
-    return result.cast(schema) if isinstance(result, pa.Table) else pa.Table.from_pylist(list(result), schema=schema)
+    return (
+        result.cast(schema)
+        if isinstance(result, pa.Table)
+        else pa.Table.from_pylist(list(result), schema=schema)
+    )
 
 
 async def _call(step: Map, kit: Kit, shard: Any) -> list[Any]:
@@ -95,12 +99,16 @@ def run_stage(
     records = records or []
     memory = MemoryShards(reads or {})
     shards = {
-        f"part-{n:05d}": records[i : i + shard_size] for n, i in enumerate(range(0, max(len(records), 1), shard_size))
+        f"part-{n:05d}": records[i : i + shard_size]
+        for n, i in enumerate(range(0, max(len(records), 1), shard_size))
     }
     out = Committed()
     for step in stage.steps():
+
         def kit(shard: str) -> Kit:
-            return Kit(entry=entry or stage.name, segment=segment, shard=shard, shards=memory, models=models or {})
+            return Kit(
+                entry=entry or stage.name, segment=segment, shard=shard, shards=memory, models=models or {}
+            )
 
         if isinstance(step, Gather):
             memory.by_state[step.name] = out.states[step.name] = step.run(kit(""))
@@ -108,20 +116,25 @@ def run_stage(
             rows = pa.concat_tables(memory.by_step[step.of].values())
             keys = rows.column(step.key).to_numpy()
             memory.by_step[step.name] = {
-                f"part-{p:05d}": as_rows(step.reduce(rows.filter(pa.array(keys % step.partitions == p)), kit("")), step.rows)
+                f"part-{p:05d}": as_rows(
+                    step.reduce(rows.filter(pa.array(keys % step.partitions == p)), kit("")), step.rows
+                )
                 for p in range(step.partitions)
             }
             out.rows[step.name] = list(memory.by_step[step.name].values())
         else:
             inputs = shards
             if step.over:
-                inputs = {s.get("name", f"part-{n:05d}"): s for n, s in enumerate(memory.by_state[step.over]["shards"])}
+                inputs = {
+                    s.get("name", f"part-{n:05d}"): s
+                    for n, s in enumerate(memory.by_state[step.over]["shards"])
+                }
             for name, shard in inputs.items():
                 result = asyncio.run(_call(step, kit(name), shard))
                 if step.rows is not None:
                     memory.by_step.setdefault(step.name, {})[name] = as_rows(result, step.rows)
                     out.rows.setdefault(step.name, []).append(memory.by_step[step.name][name])
                 else:
-                    out.kept += [r for r in from_table(to_table(r for r in result if r.dropped is None))]
-                    out.dropped += [r for r in from_table(to_table(r for r in result if r.dropped is not None))]
+                    out.kept += from_table(to_table(r for r in result if r.dropped is None))
+                    out.dropped += from_table(to_table(r for r in result if r.dropped is not None))
     return out

@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 
+from boostqa.check import check_files
 from boostqa.errors import UserError
 from boostqa.estimate import Estimate, estimate
 from boostqa.recipe import Recipe, load
 from boostqa.report.numbers import collect
-from boostqa.runner import Silent, check_files
+from boostqa.runner import Silent
 from boostqa.session import Options, run_session
 from boostqa.starter import FILES, write_starter
 from fake_recipes import KEY, KEY_VARIABLE, ROOT, fake_config, serving, write_small

@@ -13,10 +13,18 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+
 from fake_seeds import benchmark_rows, seed_rows, write_jsonl
 
-WRITE = {"wrong_answer": 0.15, "easier": 0.35, "leak": 0.04, "copy": 0.04, "passage_reference": 0.04, "duplicate": 0.06}
-TARGET = {"default": 0.8, "cells": {"Physics": 0.1, "Chemistry": 0.15}}
+WRITE = {
+    "wrong_answer": 0.15,
+    "easier": 0.35,
+    "leak": 0.04,
+    "copy": 0.04,
+    "passage_reference": 0.04,
+    "duplicate": 0.06,
+}
+TARGET = {"default": 0.92, "cells": {"Science": 0.05}}
 MODELS: dict[str, Any] = {
     "fake-teacher": {"dialect": "deepseek", "ability": {"default": 0.9}, "write": WRITE},
     "fake-refiner": {"dialect": "deepseek", "thinking": False},
@@ -39,7 +47,9 @@ class Server:
 
     def control(self, message: dict[str, Any]) -> None:
         data = json.dumps(message).encode()
-        request = urllib.request.Request(f"{self.base}/fake/control", data, {"Content-Type": "application/json"})
+        request = urllib.request.Request(
+            f"{self.base}/fake/control", data, {"Content-Type": "application/json"}
+        )
         with urllib.request.urlopen(request, timeout=10):
             pass
 

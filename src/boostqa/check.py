@@ -7,18 +7,15 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 
+import msgspec
+
 from boostqa.errors import UserError
+from boostqa.llm import embedded
 from boostqa.llm.check import Findings, probe_endpoint, reach_endpoint
 from boostqa.llm.clients import Address
-from boostqa.llm.config import ModelConfig
 from boostqa.llm.prices import prices_of
+from boostqa.pipeline import PIPELINE
 from boostqa.recipe import Recipe, load
-
-
-def models_in_use(recipe: Recipe) -> dict[str, ModelConfig]:
-    """The models that have a role; others are not asked."""
-    names = {name for role in type(recipe.roles).model_fields for name in recipe.roles.of(role)}
-    return {name: config for name, config in recipe.models.items() if name in names}
 
 
 async def preflight(recipe: Recipe, addresses: Mapping[str, Address]) -> None:
@@ -27,7 +24,7 @@ async def preflight(recipe: Recipe, addresses: Mapping[str, Address]) -> None:
     Raises:
         UserError: naming the entry of `models`, the address, what it said, and the remedy.
     """
-    models = models_in_use(recipe)
+    models = recipe.models_in_use()
     if recipe.budget.money is not None:
         unpriced = [name for name, config in models.items() if prices_of(name, config) is None]
         if unpriced:
@@ -40,17 +37,35 @@ async def preflight(recipe: Recipe, addresses: Mapping[str, Address]) -> None:
         findings.raise_for_errors()
 
 
+def start_embedded(recipe: Recipe, stack: ExitStack) -> dict[str, Address]:
+    """Starts one server per embedded model in use; `stack` stops them. Addresses by model name."""
+    started: dict[str | None, Address] = {}
+    addresses = {}
+    for name, model in recipe.models_in_use().items():
+        if model.embedded:
+            if model.model_path not in started:
+                server = stack.enter_context(embedded.serve(model.model_path))
+                started[model.model_path] = Address(server.url, server.api_key)
+            addresses[name] = started[model.model_path]
+    return addresses
+
+
+def check_files(recipe: Recipe) -> None:
+    """Checks everything about stages that can be known before the first paid request.
+
+    Raises:
+        UserError: a missing file, an unknown label, a licence that is not allowed, ... (each stage's `check`).
+    """
+    for stage in dict.fromkeys(entry.stage for entry in PIPELINE):
+        recipe.stage(stage).check()
+
+
 def check_recipe(path: Path, *, as_json: bool) -> int:
     """Validates a recipe and asks every endpoint in use a few tiny questions; prints a table.
 
     Returns:
         0 when the recipe can be run, 2 when some endpoint cannot be used as the recipe says.
     """
-    import msgspec
-
-    from boostqa.runner import check_files
-    from boostqa.session import start_embedded
-
     recipe = load(path)
     check_files(recipe)
     with ExitStack() as stack:
@@ -64,8 +79,10 @@ def check_recipe(path: Path, *, as_json: bool) -> int:
 
 
 async def _probe_all(recipe: Recipe, addresses: Mapping[str, Address]) -> list[Findings]:
-    models = models_in_use(recipe)
-    groups = await asyncio.gather(*(probe_endpoint(n, c, address=addresses.get(n)) for n, c in models.items()))
+    models = recipe.models_in_use()
+    groups = await asyncio.gather(
+        *(probe_endpoint(n, c, address=addresses.get(n)) for n, c in models.items())
+    )
     return [found for group in groups for found in group]
 
 

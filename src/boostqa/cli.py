@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -49,7 +50,9 @@ def check(recipe: RecipeArgument, json: JsonOption = False) -> None:
 @app.command()
 def estimate(
     recipe: RecipeArgument,
-    preview: Annotated[int, typer.Option(help="Pay for N items first and calibrate by them.", metavar="N")] = 0,
+    preview: Annotated[
+        int, typer.Option(help="Pay for N items first and calibrate by them.", metavar="N")
+    ] = 0,
     json: JsonOption = False,
 ) -> None:
     """Dry run: requests, tokens, money, hours and disk of each stage; pays nothing unless asked."""
@@ -63,23 +66,35 @@ def run(
     recipe: RecipeArgument,
     out: Annotated[Path | None, typer.Option(help="Run folder; default: runs/NAME.", metavar="RUN")] = None,
     until: Annotated[str | None, typer.Option(help="Stop after this stage.", metavar="STAGE")] = None,
-    redo: Annotated[str | None, typer.Option(help="Make this stage and all after it again.", metavar="STAGE")] = None,
-    plan: Annotated[Path | None, typer.Option(help="An edited plan.csv for the next round.", metavar="FILE")] = None,
-    reuse: Annotated[list[Path] | None, typer.Option(help="Use what this run has paid for.", metavar="RUN")] = None,
+    redo: Annotated[
+        str | None, typer.Option(help="Make this stage and all after it again.", metavar="STAGE")
+    ] = None,
+    plan: Annotated[
+        Path | None, typer.Option(help="An edited plan.csv for the next round.", metavar="FILE")
+    ] = None,
+    reuse: Annotated[
+        list[Path] | None, typer.Option(help="Use what this run has paid for.", metavar="RUN")
+    ] = None,
     workers: Annotated[int, typer.Option(help="Worker processes; 1 works in this process.", min=1)] = 1,
     quiet: Annotated[bool, typer.Option("--quiet", help="Only the summary and errors.")] = False,
     json: JsonOption = False,
 ) -> None:
     """Start, resume or grow a run."""
     from boostqa.display import Display
+    from boostqa.errors import BoostQAError, Stop
     from boostqa.recipe import load
-    from boostqa.report import finish
+    from boostqa.report import finish, write_report
     from boostqa.session import Options, run_session
 
     folder = out or Path("runs") / load(recipe).name
     options = Options(out=folder, until=until, redo=redo, plan=plan, reuse=list(reuse or []), workers=workers)
-    with Display(quiet=quiet) as display:
-        done = run_session(recipe, options, display)
+    try:
+        with Display(quiet=quiet) as display:
+            done = run_session(recipe, options, display)
+    except Stop as stop:
+        with suppress(BoostQAError, OSError):  # the disk may be what stopped the run
+            print(f"so far: {write_report(folder)}", file=sys.stderr)
+        raise stop
     finish(done, as_json=json)
 
 
@@ -94,13 +109,13 @@ def status(run: RunArgument, json: JsonOption = False) -> None:
 @app.command()
 def show(
     run: RunArgument,
-    id: Annotated[str, typer.Argument(help="Id of a record.", metavar="ID")],
+    record: Annotated[str, typer.Argument(help="Id of a record.", metavar="ID")],
     json: JsonOption = False,
 ) -> None:
     """One record's whole story: seed, every prompt and reply, verdicts, fate."""
     from boostqa.report.lineage import print_story
 
-    print_story(run, id, as_json=json)
+    print_story(run, record, as_json=json)
 
 
 @app.command()
@@ -135,10 +150,14 @@ def schema() -> None:
 
 @app.command()
 def serve(
-    fake: Annotated[bool, typer.Option("--fake", help="Serve the fake provider for tests, not a model.")] = False,
-    model_path: Annotated[Path | None, typer.Option(help="A GGUF file; default: the small packaged model.")] = None,
+    fake: Annotated[
+        bool, typer.Option("--fake", help="Serve the fake provider for tests, not a model.")
+    ] = False,
+    model_path: Annotated[
+        Path | None, typer.Option(help="A GGUF file; default: the small packaged model.")
+    ] = None,
     threads: Annotated[int | None, typer.Option(help="CPU threads.")] = None,
-    slots: Annotated[int, typer.Option(help="Requests answered at once.")] = 8,
+    slots: Annotated[int, typer.Option(help="Requests answered at once.")] = 4,
     port: Annotated[int, typer.Option(help="0 takes a free one.")] = 0,
 ) -> None:
     """Run the embedded model (or the fake provider) behind an OpenAI-compatible endpoint on 127.0.0.1."""
@@ -147,9 +166,12 @@ def serve(
 
         serve_fake(port=port)
         return
-    from boostqa.llm.embedded import serve_forever
+    from boostqa.llm.embedded import EmbeddedServer, serve_forever
 
-    serve_forever(model_path=model_path, threads=threads, slots=slots, port=port)
+    def announce(server: EmbeddedServer) -> None:
+        print(f"{server.model} at {server.url}, key {server.api_key}; Ctrl-C ends it", flush=True)
+
+    raise typer.Exit(serve_forever(model_path, threads=threads, slots=slots, port=port, announce=announce))
 
 
 def main() -> NoReturn:

@@ -9,6 +9,7 @@ from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import Any, Self
 
+from boostqa.llm.budget import Amount
 from boostqa.run import Run
 from boostqa.schedule import Schedule
 from boostqa.shard import Counts
@@ -26,16 +27,16 @@ class Display(AbstractContextManager["Display"]):
         self._segment_start = self._start
         self._schedule: Schedule | None = None
         self._executor: Any = None
-        self._governor: Any = None
+        self._spent = Amount()
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self._live: Any = None
 
     # Told by the session and the runner
 
-    def begin(self, run: Run, executor: Any, governor: Any) -> None:
+    def begin(self, run: Run, executor: Any, spent: Amount) -> None:
         """The session begins."""
-        self._executor, self._governor = executor, governor
+        self._executor, self._spent = executor, spent
         self._say(f"run folder {run.root}")
 
     def segment(self, name: str, schedule: Schedule) -> None:
@@ -45,7 +46,9 @@ class Display(AbstractContextManager["Display"]):
 
     def entry(self, segment: str, name: str, counts: Counts) -> None:
         """An entry is complete: one line that stays."""
-        reasons = ", ".join(f"{reason} {n:,}" for reason, n in sorted(counts.reasons.items(), key=lambda kv: -kv[1]))
+        reasons = ", ".join(
+            f"{reason} {n:,}" for reason, n in sorted(counts.reasons.items(), key=lambda kv: -kv[1])
+        )
         dropped = f", dropped {counts.dropped:,} ({reasons})" if counts.dropped else ""
         came = counts.inputs or counts.born
         self._say(f"{segment}/{name}: {came:,} in, kept {counts.kept:,}{dropped}")
@@ -59,7 +62,9 @@ class Display(AbstractContextManager["Display"]):
             from rich.console import Console
             from rich.live import Live
 
-            self._live = Live(self._line(), console=Console(stderr=True), refresh_per_second=4, transient=True)
+            self._live = Live(
+                self._line(), console=Console(stderr=True), refresh_per_second=4, transient=True
+            )
             self._live.start()
         self._thread = threading.Thread(target=self._loop, daemon=True)
         self._thread.start()
@@ -100,7 +105,8 @@ class Display(AbstractContextManager["Display"]):
         bar = "█" * int(share * 20) + "░" * (20 - int(share * 20))
         elapsed = time.monotonic() - self._segment_start
         eta = f", about {_duration(elapsed * (1 - share) / share)} left" if share > 0.05 and share < 1 else ""
-        usage, spent = self._executor.usage, self._governor.spent
+        usage = self._executor.usage
+        spent = self._spent + usage.amount
         rate = usage.records / max(1e-9, time.monotonic() - self._start)
         cost = f", spent {spent.money:.2f}" if spent.money else ""
         return (

@@ -1,9 +1,10 @@
 """Where tasks run: this process, or spawned worker processes that each have one event loop.
 
 A worker process reads messages (set-up, tasks, grants, stop) on its standard input and writes messages (done,
-failed, ask, tick) on its standard output: msgpack behind a length of four bytes (JSON has no infinity). When its input ends, its parent is gone and it exits at
-once; whatever was not committed is found in the ledger by the next run. Budgets stay in the parent: a worker
-asks for a lease now and then. No state here is needed by a resume.
+failed, ask, tick) on its standard output: msgpack behind a length of four bytes (JSON has no infinity). When
+its input ends, its parent is gone and it exits at once; whatever was not committed is found in the ledger by
+the next run. Budgets stay in the parent: a worker asks for a lease now and then. No state here is needed by
+a resume.
 """
 
 from __future__ import annotations
@@ -19,9 +20,8 @@ from typing import Any
 import msgspec
 
 from boostqa import errors
-from boostqa.check import models_in_use
 from boostqa.errors import BoostQAError, ContractError
-from boostqa.llm.budget import Account, Ask, Governor, Grant
+from boostqa.llm.budget import Account, Amount, Ask, Governor, Grant
 from boostqa.llm.clients import Address, Clients
 from boostqa.llm.ledger import LedgerWriter
 from boostqa.llm.ledger_files import Index, index_path
@@ -32,6 +32,8 @@ from boostqa.worker import Worker
 
 LANES = 4
 """Tasks in work at a time in one process: while one shard's last calls are slow, others keep endpoints busy."""
+TICK_SECONDS = 0.5
+"""How often a worker process tells what it has done, for the display."""
 ATTEMPTS = 3
 """How often a task is started before dying workers stop the run."""
 
@@ -48,12 +50,11 @@ class Setup(msgspec.Struct, kw_only=True):
     """How many processes share the endpoints' limits."""
 
 
-class Usage(msgspec.Struct, kw_only=True):
-    """Live numbers for the display; the truth is in the ledger."""
+class Usage(msgspec.Struct, frozen=True, kw_only=True):
+    """What this session has done so far, for the display; the truth is in the ledger."""
 
     records: int = 0
-    calls: int = 0
-    in_flight: int = 0
+    amount: Amount = Amount()
 
 
 class LocalExecutor:
@@ -63,19 +64,24 @@ class LocalExecutor:
         """With `offline` no clients are made: for stages that ask no model."""
         self._offline = offline
         self.slots = LANES
-        self.usage = Usage()
+        self._records = 0
         self._setup = setup
         self._governor = governor
+        self._account = Account(setup.name, self._ask)
         self._stack = AsyncExitStack()
         self._worker: Worker | None = None
 
-    async def __aenter__(self) -> LocalExecutor:
-        async def ask(message: Ask) -> Grant:
-            return self._governor.ask(message)
+    async def _ask(self, message: Ask) -> Grant:
+        return self._governor.ask(message)
 
-        account = Account(self._setup.name, ask)
+    @property
+    def usage(self) -> Usage:
+        """What was done so far."""
+        return Usage(records=self._records, amount=self._account.used)
+
+    async def __aenter__(self) -> LocalExecutor:
         self._worker = await open_worker(
-            self._setup, account, self._stack, self._count, offline=self._offline
+            self._setup, self._account, self._stack, self._count, offline=self._offline
         )
         return self
 
@@ -83,7 +89,7 @@ class LocalExecutor:
         await self._stack.aclose()
 
     def _count(self) -> None:
-        self.usage.records += 1
+        self._records += 1
 
     async def submit(self, task: Task) -> None:
         """Runs a task to its commit."""
@@ -107,7 +113,7 @@ async def open_worker(
     """A worker with its ledger writer and clients; `stack` closes them in order."""
     recipe = Recipe.model_validate(setup.recipe)
     run = Run.open(Path(setup.root))
-    models = models_in_use(recipe)
+    models = recipe.models_in_use()
     writer = await stack.enter_async_context(LedgerWriter())
     stack.push_async_callback(account.close)
     clients = await stack.enter_async_context(
@@ -125,10 +131,19 @@ class ProcessExecutor:
 
     def __init__(self, setup: Setup, governor: Governor, workers: int) -> None:
         self.slots = LANES * workers
-        self.usage = Usage()
         self._setup = setup
         self._governor = governor
         self._children = [_Child(self, f"worker-{i}") for i in range(workers)]
+
+    @property
+    def usage(self) -> Usage:
+        """What all processes did so far, as of their last tick."""
+        total = Usage()
+        for child in self._children:
+            total = Usage(
+                records=total.records + child.usage.records, amount=total.amount + child.usage.amount
+            )
+        return total
 
     async def __aenter__(self) -> ProcessExecutor:
         await asyncio.gather(*(child.start() for child in self._children))
@@ -180,7 +195,9 @@ def _pack(message: Any) -> bytes:
 async def _unpack(reader: asyncio.StreamReader) -> Any:
     """The next message, None at the end of the stream."""
     try:
-        return msgspec.msgpack.decode(await reader.readexactly(int.from_bytes(await reader.readexactly(4), "big")))
+        return msgspec.msgpack.decode(
+            await reader.readexactly(int.from_bytes(await reader.readexactly(4), "big"))
+        )
     except asyncio.IncompleteReadError:
         return None
 
@@ -194,6 +211,7 @@ class _Child:
 
     def __init__(self, executor: ProcessExecutor, name: str) -> None:
         self.waiting: dict[int, asyncio.Future[None]] = {}
+        self.usage = Usage()
         self._executor = executor
         self._name = name
         self._next = 0
@@ -246,7 +264,7 @@ class _Child:
             grant = self._executor.answer(msgspec.convert(message["ask"], Ask))
             self.send({"grant": grant, "n": message["n"]})
         elif "tick" in message:
-            self._executor.usage.records += message["tick"]
+            self.usage = msgspec.convert(message["tick"], Usage)
         else:
             future = self.waiting.get(message["n"])
             if future is None or future.done():
@@ -286,7 +304,7 @@ class _Service:
         self._output = output
         self._grants: dict[int, asyncio.Future[Grant]] = {}
         self._number = 0
-        self._ticks = 0
+        self._records = 0
         self._tasks: set[asyncio.Task[None]] = set()
 
     def _send(self, message: Any) -> None:
@@ -303,14 +321,12 @@ class _Service:
         return await future
 
     def _count(self) -> None:
-        self._ticks += 1
+        self._records += 1
 
-    async def _tick(self) -> None:
+    async def _tick(self, account: Account) -> None:
         while True:
-            await asyncio.sleep(0.5)
-            if self._ticks:
-                self._send({"tick": self._ticks})
-                self._ticks = 0
+            await asyncio.sleep(TICK_SECONDS)
+            self._send({"tick": Usage(records=self._records, amount=account.used)})
 
     async def _execute(self, worker: Worker, task: Task, number: int) -> None:
         try:
@@ -321,7 +337,9 @@ class _Service:
             import traceback
 
             traceback.print_exc()
-            self._send({"n": number, "error": type(error).__name__, "text": f"{error} (see the traceback above)"})
+            self._send(
+                {"n": number, "error": type(error).__name__, "text": f"{error} (see the traceback above)"}
+            )
         else:
             self._send({"n": number})
 
@@ -329,8 +347,9 @@ class _Service:
         """Serves until the input ends."""
         setup = msgspec.convert(await _unpack(reader), Setup)
         async with AsyncExitStack() as stack:
-            worker = await open_worker(setup, Account(setup.name, self.ask), stack, self._count)
-            ticker = asyncio.create_task(self._tick())
+            account = Account(setup.name, self.ask)
+            worker = await open_worker(setup, account, stack, self._count)
+            ticker = asyncio.create_task(self._tick(account))
             while (message := await _unpack(reader)) is not None:
                 if "task" in message:
                     task = msgspec.convert(message["task"], Task)
@@ -354,7 +373,9 @@ async def _serve() -> None:
     output = os.dup(1)
     os.dup2(2, 1)  # a library that prints must not break the protocol
     reader = asyncio.StreamReader()
-    await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
+    await asyncio.get_running_loop().connect_read_pipe(
+        lambda: asyncio.StreamReaderProtocol(reader), sys.stdin
+    )
     try:
         await _Service(output).run(reader)
     except Exception:
@@ -362,7 +383,6 @@ async def _serve() -> None:
 
         traceback.print_exc()
         os._exit(1)
-
 
 
 if __name__ == "__main__":

@@ -22,9 +22,9 @@ def canonical(value: Any) -> bytes:
     Raises:
         TypeError: for anything else; TypeError also for NaN and infinities, which JSON cannot hold.
     """
-    return json.dumps(
-        _plain(value, "$"), sort_keys=True, ensure_ascii=False, separators=(",", ":")
-    ).encode("utf-8", "surrogatepass")
+    return json.dumps(_plain(value, "$"), sort_keys=True, ensure_ascii=False, separators=(",", ":")).encode(
+        "utf-8", "surrogatepass"
+    )
 
 
 def _plain(value: Any, where: str) -> Any:

@@ -18,16 +18,16 @@ from boostqa.errors import UserError
 from boostqa.llm.config import ModelConfig
 from boostqa.pipeline import PIPELINE
 from boostqa.stage import Stage, StageConfig
-from boostqa.stages.annotate import Annotate
-from boostqa.stages.dataset import Dataset
-from boostqa.stages.decontaminate import Decontaminate
-from boostqa.stages.dedup import Dedup
-from boostqa.stages.plan import Plan
-from boostqa.stages.probe import Probe
-from boostqa.stages.refine import Refine
-from boostqa.stages.seeds import Seeds
-from boostqa.stages.synthesize import Synthesize
-from boostqa.stages.verify import Verify
+from boostqa.stages.annotate import AnnotateConfig
+from boostqa.stages.dataset import DatasetConfig
+from boostqa.stages.decontaminate import DecontaminateConfig
+from boostqa.stages.dedup import DedupConfig
+from boostqa.stages.plan import PlanConfig
+from boostqa.stages.probe import ProbeConfig
+from boostqa.stages.refine import RefineConfig
+from boostqa.stages.seeds import SeedsConfig
+from boostqa.stages.synthesize import SynthesizeConfig
+from boostqa.stages.verify import VerifyConfig
 
 _PATHS = ("path", "model_path", "benchmarks", "edited", "taxonomy")
 """Keys whose values are files: relative to the recipe's folder."""
@@ -73,20 +73,25 @@ class Recipe(StageConfig):
 
     name: str = "boostqa"
     """Name of the run: default folder `runs/NAME` and title of report and dataset card."""
-    seeds: Seeds.Config
+    seeds: SeedsConfig
     models: dict[str, ModelConfig]
     """Endpoints by a name of your choice."""
     roles: Roles
-    dedup: Dedup.Config = Dedup.Config()
-    decontaminate: Decontaminate.Config = Decontaminate.Config()
-    annotate: Annotate.Config = Annotate.Config()
-    probe: Probe.Config = Probe.Config()
-    plan: Plan.Config
-    synthesize: Synthesize.Config = Synthesize.Config()
-    refine: Refine.Config = Refine.Config()
-    verify: Verify.Config = Verify.Config()
-    dataset: Dataset.Config = Dataset.Config()
+    dedup: DedupConfig = DedupConfig()
+    decontaminate: DecontaminateConfig = DecontaminateConfig()
+    annotate: AnnotateConfig = AnnotateConfig()
+    probe: ProbeConfig = ProbeConfig()
+    plan: PlanConfig = PlanConfig()
+    synthesize: SynthesizeConfig = SynthesizeConfig()
+    refine: RefineConfig = RefineConfig()
+    verify: VerifyConfig = VerifyConfig()
+    dataset: DatasetConfig = DatasetConfig()
     budget: Budget = Budget()
+
+    def models_in_use(self) -> dict[str, ModelConfig]:
+        """The models that have a role; others are neither started nor asked."""
+        names = {name for role in type(self.roles).model_fields for name in self.roles.of(role)}
+        return {name: config for name, config in self.models.items() if name in names}
 
     @model_validator(mode="after")
     def _roles_exist(self) -> Recipe:
@@ -100,7 +105,7 @@ class Recipe(StageConfig):
     def stage(self, stage: type[Stage], sources: list[str] | None = None) -> Stage:
         """The stage with its section; `sources` restricts the seeds to those of one segment."""
         config = getattr(self, stage.name)
-        if sources is not None and isinstance(config, Seeds.Config):
+        if sources is not None and isinstance(config, SeedsConfig):
             chosen = [source for source in config.sources if source.name in sources]
             config = config.model_copy(update={"sources": chosen})
         return stage(config)
@@ -126,7 +131,9 @@ def load(path: Path) -> Recipe:
     except UnicodeDecodeError as error:
         raise UserError(f"{path}: not UTF-8 text: {error}") from error
     if not isinstance(data, dict):
-        raise UserError(f"{path}: a recipe is a mapping with sections such as `seeds`; this is {type(data).__name__}")
+        raise UserError(
+            f"{path}: a recipe is a mapping with sections such as `seeds`; this is {type(data).__name__}"
+        )
     return parse(_resolved(data, path.parent.resolve()), path)
 
 
@@ -155,8 +162,14 @@ def _problems(error: ValidationError) -> Iterator[str]:
     for item in error.errors(include_url=False):
         place = ".".join(str(part) for part in item["loc"])
         if item["type"] == "extra_forbidden":
-            close = difflib.get_close_matches(str(item["loc"][-1]), _fields(item["loc"][:-1]), n=1, cutoff=0.5)
-            hint = f"; did you mean `{close[0]}`?" if close else f"; known: {', '.join(_fields(item['loc'][:-1]))}"
+            close = difflib.get_close_matches(
+                str(item["loc"][-1]), _fields(item["loc"][:-1]), n=1, cutoff=0.5
+            )
+            hint = (
+                f"; did you mean `{close[0]}`?"
+                if close
+                else f"; known: {', '.join(_fields(item['loc'][:-1]))}"
+            )
             yield f"{place}: unknown key{hint}"
         elif item["type"] == "missing":
             yield f"{place}: required, but absent"
@@ -164,7 +177,9 @@ def _problems(error: ValidationError) -> Iterator[str]:
             message = item["msg"].removeprefix("Value error, ")
             given = item.get("input")
             # A value that is refused may be a secret in the wrong place (an address with a password in it).
-            shown = isinstance(given, (int, float, bool)) or (isinstance(given, str) and "base_url" not in place)
+            shown = isinstance(given, (int, float, bool)) or (
+                isinstance(given, str) and "base_url" not in place
+            )
             value = f" (given: {given!r:.80})" if shown else ""
             yield f"{place}: {message}{value}" if place else message
 
@@ -178,7 +193,9 @@ def _fields(place: tuple[int | str, ...]) -> list[str]:
         while get_args(current) and not (isinstance(current, type) and issubclass(current, BaseModel)):
             models = [a for a in get_args(current) if isinstance(a, type) or get_args(a)]
             current = next((a for a in models if a is not type(None) and a is not str), str)
-    return sorted(current.model_fields) if isinstance(current, type) and issubclass(current, BaseModel) else []
+    return (
+        sorted(current.model_fields) if isinstance(current, type) and issubclass(current, BaseModel) else []
+    )
 
 
 def identity_of(config: Any) -> Any:

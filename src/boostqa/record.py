@@ -190,6 +190,4 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         """A new record whose parents are this one and its parents; its id depends on this id and `key`."""
         parents = [self.id, *self.parents]
         event = Event(stage=stage, action="born")
-        return Record(
-            id=digest(kind, self.id, *key), kind=kind, parents=parents, history=[event], **fields
-        )
+        return Record(id=digest(kind, self.id, *key), kind=kind, parents=parents, history=[event], **fields)

@@ -98,7 +98,9 @@ def release_row(record: Record) -> dict[str, Any]:
     """One record as a row of `COLUMNS`."""
     labels, wish = record.labels, record.requested or Requested()
     text = render_text(record)
-    row: dict[str, Any] = {name: getattr(record, name) for name in COLUMNS if name in Record.__struct_fields__}
+    row: dict[str, Any] = {
+        name: getattr(record, name) for name in COLUMNS if name in Record.__struct_fields__
+    }
     row |= {name: getattr(labels, name) for name in COLUMNS if name in Labels.__struct_fields__}
     row |= {
         "text": text,
@@ -139,7 +141,9 @@ class ReleaseFolder(EntryFolder):
         if folder != "kept":
             return super().done(folder)
         path = self.path / "data"
-        return {p.stem.removeprefix("train-") for p in path.glob("train-*.parquet")} if path.is_dir() else set()
+        return (
+            {p.stem.removeprefix("train-") for p in path.glob("train-*.parquet")} if path.is_dir() else set()
+        )
 
     def commit_records(self, shard: str, inputs: Iterable[tuple[str, str]], outputs: list[Record]) -> Counts:
         """Checks the fates and commits dropped, validation and train rows, in this order."""

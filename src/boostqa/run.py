@@ -46,9 +46,13 @@ class Run:
         """
         run = cls(root)
         if not (root / "run.json").exists():
-            raise UserError(f"{root}: no run here (run.json is missing); give the folder that `boostqa run --out` made")
+            raise UserError(
+                f"{root}: no run here (run.json is missing); give the folder that `boostqa run --out` made"
+            )
         if run.info["layout"] != RUN_VERSION:
-            raise UserError(f"{root}/run.json: layout {run.info['layout']!r}, this version reads {RUN_VERSION}")
+            raise UserError(
+                f"{root}/run.json: layout {run.info['layout']!r}, this version reads {RUN_VERSION}"
+            )
         return run
 
     @property
@@ -56,13 +60,17 @@ class Run:
         """Content of run.json; an empty frame for a new folder."""
         if self._info is None:
             path = self.root / "run.json"
-            self._info = get_json(path) if path.exists() else {
-                "layout": RUN_VERSION,
-                "version": __version__,
-                "segments": [],
-                "entries": {},
-                "sessions": [],
-            }
+            self._info = (
+                get_json(path)
+                if path.exists()
+                else {
+                    "layout": RUN_VERSION,
+                    "version": __version__,
+                    "segments": [],
+                    "entries": {},
+                    "sessions": [],
+                }
+            )
         return self._info
 
     def save(self) -> None:

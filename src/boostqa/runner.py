@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from boostqa.errors import ContractError, Stop, UserError
-from boostqa.identity import digest_bytes
+from boostqa.identity import digest, digest_bytes
+from boostqa.llm.budget import Amount
 from boostqa.pipeline import PIPELINE, Entry, entries, part_of
 from boostqa.recipe import Recipe, dump, identity_of, stages_in_order
 from boostqa.run import Run
@@ -46,8 +47,8 @@ class Executor(Protocol):
 class Progress(Protocol):
     """What a session tells a display."""
 
-    def begin(self, run: Run, executor: Any, governor: Any) -> None:
-        """The session begins; `executor.usage` and `governor.spent` are live."""
+    def begin(self, run: Run, executor: Any, spent: Amount) -> None:
+        """The session begins; `executor.usage` is live, `spent` is what earlier sessions used."""
         ...
 
     def segment(self, name: str, schedule: Schedule) -> None:
@@ -62,7 +63,7 @@ class Progress(Protocol):
 class Silent:
     """Progress that nobody watches."""
 
-    def begin(self, run: Run, executor: Any, governor: Any) -> None:
+    def begin(self, run: Run, executor: Any, spent: Amount) -> None:
         """Nothing."""
 
     def segment(self, name: str, schedule: Schedule) -> None:
@@ -75,15 +76,26 @@ class Silent:
 class Runner:
     """One session on a run folder. Use under the folder's lock."""
 
-    def __init__(self, recipe: Recipe, run: Run, executor: Executor, progress: Progress) -> None:
+    def __init__(self, recipe: Recipe, run: Run, progress: Progress) -> None:
         self.recipe = recipe
         self.run = run
-        self.executor = executor
         self.progress = progress
         self._active: dict[str, int] = {}
         self._since: dict[str, float] = {}
 
-    async def __call__(self, until: str | None = None) -> None:
+    def idle(self, until: str | None = None) -> bool:
+        """Whether nothing is left to do, so that no endpoint need be reached."""
+        if until or any(name not in self._begun() for name in self.recipe.source_names):
+            return False
+        done = all(
+            entry_folder(self.run, segment["name"], entry).manifest() is not None
+            for segment in self.run.segments
+            for entry in entries(part_of(segment["name"]))
+        )
+        release = entry_folder(self.run, "release", entries("release")[0])
+        return done and self._next_round() is None and self._released() and release.manifest() is not None
+
+    async def __call__(self, executor: Executor, until: str | None = None) -> None:
         """Runs what is missing, up to and including the entry `until` if given.
 
         Raises:
@@ -91,11 +103,11 @@ class Runner:
             Stop: budget, provider, storage or the user ended the run; resumable.
         """
         for segment in self.segments():
-            await self._segment(segment, until)
+            await self._segment(executor, segment, until)
             if until and until in [entry.name for entry in entries(part_of(segment))]:
                 return
         if until is None or until == "dataset":
-            await self.release()
+            await self.release(executor)
 
     def accept_recipe(self) -> None:
         """Compares the recipe with what the folder was made with, then makes it the recipe in force.
@@ -113,7 +125,7 @@ class Runner:
     def segments(self) -> Iterator[str]:
         """Segments begun earlier, then the head or a grown head for new sources, then rounds while wanted."""
         yield from [segment["name"] for segment in self.run.segments]
-        begun = {name for segment in self.run.segments for name in segment.get("sources", [])}
+        begun = self._begun()
         gone = begun - set(self.recipe.source_names)
         if gone:
             raise UserError(
@@ -129,6 +141,9 @@ class Runner:
         while (number := self._next_round()) is not None:
             self.run.add_segment({"name": f"round-{number}"})
             yield f"round-{number}"
+
+    def _begun(self) -> set[str]:
+        return {name for segment in self.run.segments for name in segment.get("sources", [])}
 
     def _next_round(self) -> int | None:
         rounds = sum(part_of(segment["name"]) == "round" for segment in self.run.segments)
@@ -147,7 +162,7 @@ class Runner:
 
     # One segment
 
-    async def _segment(self, segment: str, until: str | None = None) -> None:
+    async def _segment(self, executor: Executor, segment: str, until: str | None) -> None:
         chosen = []
         for entry in entries(part_of(segment)):
             stage = self._stage(entry, segment)
@@ -155,7 +170,9 @@ class Runner:
             folder = entry_folder(self.run, segment, entry)
             manifest = folder.manifest()
             if manifest is not None and manifest["fingerprint"] != fingerprint:
-                raise ContractError(f"{folder.manifest_path}: made under {manifest['fingerprint']}, not {fingerprint}")
+                raise ContractError(
+                    f"{folder.manifest_path}: made under {manifest['fingerprint']}, not {fingerprint}"
+                )
             chosen.append((entry, stage, folder))
             if entry.name == until:
                 break
@@ -163,16 +180,16 @@ class Runner:
             return
         schedule = Schedule(chosen)
         self.progress.segment(segment, schedule)
-        await self._drive(segment, schedule)
+        await self._drive(executor, segment, schedule)
 
-    async def _drive(self, segment: str, schedule: Schedule) -> None:
+    async def _drive(self, executor: Executor, segment: str, schedule: Schedule) -> None:
         """Keeps the executor full until the segment is complete or a task raises."""
         self._complete_entries(segment, schedule)
         running: dict[asyncio.Task[None], tuple[Node, str]] = {}
         names = [s["name"] for s in self.run.segments]
         try:
             while not schedule.complete:
-                while len(running) < self.executor.slots and (found := schedule.next()):
+                while len(running) < executor.slots and (found := schedule.next()):
                     node, shard = found
                     task = Task(
                         segment=segment,
@@ -182,7 +199,7 @@ class Runner:
                         shard=shard,
                         segments=names,
                     )
-                    running[asyncio.create_task(self.executor.submit(task))] = found
+                    running[asyncio.create_task(executor.submit(task))] = found
                     self._clock(segment, node.entry.name, +1)
                 if not running:
                     stuck = [f"{n.entry.name}.{n.step.name}" for n in schedule.nodes if not n.complete]
@@ -196,7 +213,7 @@ class Runner:
                 self._complete_entries(segment, schedule)
         except Stop:
             # Calls in flight are being paid: let the records in work finish, start no others.
-            self.executor.drain()
+            executor.drain()
             if running:
                 await asyncio.wait(running, timeout=DRAIN_SECONDS)
             raise
@@ -208,10 +225,12 @@ class Runner:
                 self._clock(segment, node.entry.name, -1)
 
     def _complete_entries(self, segment: str, schedule: Schedule) -> None:
-        for entry, folder in dict((n.entry.name, (n.entry, n.folder)) for n in schedule.nodes).values():
+        for entry, folder in {n.entry.name: (n.entry, n.folder) for n in schedule.nodes}.values():
             if schedule.entry_complete(entry) and not folder.manifest_path.exists():
                 known = self.run.info["entries"][f"{segment}/{entry.name}"]
-                counts = folder.commit_manifest(schedule.outputs(entry), known["identity"], known["fingerprint"])
+                counts = folder.commit_manifest(
+                    schedule.outputs(entry), known["identity"], known["fingerprint"]
+                )
                 self.run.save()
                 self.progress.entry(segment, entry.name, counts)
 
@@ -226,21 +245,26 @@ class Runner:
 
     # The release is derived and costs nothing: it is made again whenever anything before it changed.
 
-    async def release(self) -> None:
+    async def release(self, executor: Executor) -> None:
         """Makes the data set from what the rounds have accepted, if it is not there as it should be."""
         entry = entries("release")[0]
         stage = self._stage(entry, "release")
         folder = entry_folder(self.run, "release", entry)
-        identity = self.identity(entry, "release", stage)
-        known = self.run.info["entries"].get(f"release/{entry.name}")
-        if known is not None and known["identity"] != identity:
+        if not self._released():
             shutil.rmtree(folder.path, ignore_errors=True)
             self.run.forget("release", entry.name)
-        self.run.claim("release", entry.name, identity)
+        self.run.claim("release", entry.name, self.identity(entry, "release", stage))
         if folder.manifest() is None:
             schedule = Schedule([(entry, stage, folder)])
             self.progress.segment("release", schedule)
-            await self._drive("release", schedule)
+            await self._drive(executor, "release", schedule)
+
+    def _released(self) -> bool:
+        """Whether the data set is there, or begun, as recipe and rounds now want it."""
+        entry = entries("release")[0]
+        known = self.run.info["entries"].get(f"release/{entry.name}")
+        wanted = self.identity(entry, "release", self._stage(entry, "release"))
+        return known is not None and known["fingerprint"] == digest(wanted)
 
     # Identity
 
@@ -248,7 +272,9 @@ class Runner:
         """Everything that an entry's results depend on, as plain data; its hash is the fingerprint."""
         models = {}
         for role in stage.roles:
-            models[role] = {name: identity_of(self.recipe.models[name]) for name in self.recipe.roles.of(role)}
+            models[role] = {
+                name: identity_of(self.recipe.models[name]) for name in self.recipe.roles.of(role)
+            }
         identity: dict[str, Any] = {
             "stage": stage.name,
             "version": stage.version,
@@ -272,9 +298,13 @@ class Runner:
         for place in [*before, segment]:
             for other in entries(part_of(place)):
                 direct = place == segment and other.name == entry.input and other.part == entry.part
-                read = other.ref in refs and (place != segment or PIPELINE.index(other) < PIPELINE.index(entry))
+                read = other.ref in refs and (
+                    place != segment or PIPELINE.index(other) < PIPELINE.index(entry)
+                )
                 if direct or read:
-                    found[f"{place}/{other.name}"] = self.run.info["entries"][f"{place}/{other.name}"]["fingerprint"]
+                    found[f"{place}/{other.name}"] = self.run.info["entries"][f"{place}/{other.name}"][
+                        "fingerprint"
+                    ]
         return found
 
 
@@ -309,14 +339,3 @@ def _remove(run: Run, segment: str, names: list[str]) -> None:
         if entry.name in names:
             shutil.rmtree(entry_folder(run, segment, entry).path, ignore_errors=True)
             run.forget(segment, entry.name)
-
-
-def check_files(recipe: Recipe) -> None:
-    """Checks everything about stages that can be known before the first paid request.
-
-    Raises:
-        UserError: a missing file, an unknown label, a licence that is not allowed, ... (each stage's `check`).
-    """
-    for stage in dict.fromkeys(entry.stage for entry in PIPELINE):
-        recipe.stage(stage).check()
-

@@ -130,13 +130,17 @@ class Schedule:
     @staticmethod
     def _connect(node: Node, own: list[Node], source: Node | None, reads: list[Node]) -> None:
         step = node.step
-        whole = [n for n in own if n.kind in ("gather", "reduce") or (isinstance(n.step, Map) and n.step.over)]
+        whole = [
+            n for n in own if n.kind in ("gather", "reduce") or (isinstance(n.step, Map) and n.step.over)
+        ]
         if isinstance(step, Map) and step.over is None:
             shardwise = [n for n in own if n.kind == "map" and n not in whole]
             node.follows = [*([source] if source else []), *shardwise]
             node.waits = [*whole, *reads]
         elif node.kind == "split":
-            node.follows = [n for n in own if isinstance(step, Shuffle) and n.step.name == step.of and n.kind == "map"]
+            node.follows = [
+                n for n in own if isinstance(step, Shuffle) and n.step.name == step.of and n.kind == "map"
+            ]
         elif node.kind == "reduce":
             node.waits = [own[-1], *whole, *reads]
         else:

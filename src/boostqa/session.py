@@ -15,16 +15,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from boostqa.check import models_in_use, preflight
+from boostqa.check import check_files, preflight, start_embedded
 from boostqa.errors import BoostQAError, Interrupted, UserError
 from boostqa.executor import LocalExecutor, ProcessExecutor, Setup
-from boostqa.llm import embedded
 from boostqa.llm.budget import Governor, Limits
 from boostqa.llm.clients import Address
 from boostqa.llm.ledger_files import index_run, spent
 from boostqa.recipe import Recipe, load
 from boostqa.run import Run
-from boostqa.runner import Progress, Runner, Silent, check_files, redo
+from boostqa.runner import Progress, Runner, Silent, redo
 
 STOP_SECONDS = 4.0
 """After Ctrl-C: how long records in work may finish; with the clean-up this stays below 5 s."""
@@ -49,30 +48,25 @@ def run_session(recipe_path: Path, options: Options, progress: Progress) -> Run:
         UserError: before anything was paid. Stop: later, resumable. See `errors.py`.
     """
     recipe = load(recipe_path)
+    if options.plan is not None:
+        plan = recipe.plan.model_copy(update={"edited": str(options.plan.resolve())})
+        recipe = recipe.model_copy(update={"plan": plan})
     check_files(recipe)
     run = Run(options.out)
     with run.lock():
         if (options.out / "run.json").exists():
             run = Run.open(options.out)
+            for left in run.root.glob(".*.tmp"):  # a killed session's half-written run.json
+                left.unlink(missing_ok=True)
         if options.redo:
             redo(run, options.redo)
         with _session(run), ExitStack() as stack:
-            addresses = start_embedded(recipe, stack)
-            asyncio.run(_run(recipe, run, options, progress, addresses))
+            runner = Runner(recipe, run, progress)
+            runner.accept_recipe()
+            if not runner.idle(options.until):
+                addresses = start_embedded(recipe, stack)
+                asyncio.run(_run(runner, options, progress, addresses))
     return run
-
-
-def start_embedded(recipe: Recipe, stack: ExitStack) -> dict[str, Address]:
-    """Starts one server per embedded model in use; `stack` stops them. Addresses by model name."""
-    started: dict[str | None, Address] = {}
-    addresses = {}
-    for name, model in models_in_use(recipe).items():
-        if model.embedded:
-            if model.model_path not in started:
-                server = stack.enter_context(embedded.serve(model.model_path))
-                started[model.model_path] = Address(server.url, server.api_key)
-            addresses[name] = started[model.model_path]
-    return addresses
 
 
 @contextmanager
@@ -89,21 +83,20 @@ def _session(run: Run) -> Iterator[None]:
     run.end_session(0)
 
 
-async def _run(
-    recipe: Recipe, run: Run, options: Options, progress: Progress, addresses: dict[str, Address]
-) -> None:
-    governor = Governor(_limits(recipe), spent(run.root), _hours(run))
-    setup = Setup(root=str(run.root), recipe=recipe.model_dump(mode="json"), addresses=addresses)
+async def _run(runner: Runner, options: Options, progress: Progress, addresses: dict[str, Address]) -> None:
+    recipe, run = runner.recipe, runner.run
     await preflight(recipe, addresses)
+    governor = Governor(_limits(recipe), spent(run.root), _hours(run))
     index_run(run.root, options.reuse).close()
+    setup = Setup(root=str(run.root), recipe=recipe.model_dump(mode="json"), addresses=addresses)
     executor = (
-        ProcessExecutor(setup, governor, options.workers) if options.workers > 1 else LocalExecutor(setup, governor)
+        ProcessExecutor(setup, governor, options.workers)
+        if options.workers > 1
+        else LocalExecutor(setup, governor)
     )
-    runner = Runner(recipe, run, executor, progress)
-    runner.accept_recipe()
     async with executor:
-        progress.begin(run, executor, governor)
-        main = asyncio.ensure_future(runner(options.until))
+        progress.begin(run, executor, governor.spent)
+        main = asyncio.ensure_future(runner(executor, options.until))
         with _stopping(executor, main):
             try:
                 await main
@@ -162,7 +155,9 @@ def remove_seeds(path: Path, seeds: list[str]) -> Run:
         known = _seed_ids(run)
         for seed in seeds:
             if seed not in known:
-                raise UserError(f"--seed {seed}: {run.root} has no such seed; `boostqa show` prints a record's parents")
+                raise UserError(
+                    f"--seed {seed}: {run.root} has no such seed; `boostqa show` prints a record's parents"
+                )
         run.revoke(seeds)
         if any(segment["name"].startswith("round-") for segment in run.segments):
             setup = Setup(root=str(run.root), recipe=recipe.model_dump(mode="json"))
@@ -180,4 +175,4 @@ def _seed_ids(run: Run) -> set[str]:
 async def _release_again(recipe: Recipe, run: Run, setup: Setup) -> None:
     executor = LocalExecutor(setup, Governor(Limits()), offline=True)
     async with executor:
-        await Runner(recipe, run, executor, Silent()).release()
+        await Runner(recipe, run, Silent()).release(executor)

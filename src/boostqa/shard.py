@@ -77,6 +77,12 @@ def put(path: Path, data: bytes, *, replace: bool = False) -> bool:
             temporary.unlink(missing_ok=True)
 
 
+def sweep(folder: Path) -> None:
+    """Removes temporary files that killed processes left below `folder`."""
+    for path in folder.rglob(".*.tmp"):
+        path.unlink(missing_ok=True)
+
+
 def _sync_folder(folder: Path) -> None:
     handle = os.open(folder, os.O_RDONLY)
     try:
@@ -100,7 +106,9 @@ def get_json(path: Path) -> Any:
     try:
         return msgspec.json.decode(path.read_bytes())
     except msgspec.DecodeError as error:
-        raise UserError(f"{path}: not readable as JSON ({error}); restore it or start a new run folder") from error
+        raise UserError(
+            f"{path}: not readable as JSON ({error}); restore it or start a new run folder"
+        ) from error
 
 
 def parquet_bytes(table: pa.Table, **keywords: Any) -> bytes:
@@ -110,7 +118,7 @@ def parquet_bytes(table: pa.Table, **keywords: Any) -> bytes:
 
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink, compression="zstd", compression_level=3, **keywords)
-    return sink.getvalue().to_pybytes()
+    return bytes(sink.getvalue())
 
 
 def read_parquet(path: Path, columns: list[str] | None = None) -> pa.Table:
@@ -231,7 +239,9 @@ class EntryFolder:
             StorageStop: disk full or not writable.
         """
         counts = fates(inputs, outputs, f"{self.path.name}/{shard}")
-        self._put_records(self.dropped(shard), [r for r in outputs if r.dropped is not None], counts, replace=True)
+        self._put_records(
+            self.dropped(shard), [r for r in outputs if r.dropped is not None], counts, replace=True
+        )
         # Kept goes last and only once: its existence is what "done" means.
         self._put_records(self.kept(shard), [r for r in outputs if r.dropped is None], counts, replace=False)
         return counts
@@ -331,7 +341,11 @@ class EntryFolder:
                     f"{self.path.name}/{shard}: {on_disk} kept and dropped rows on disk, "
                     f"but {(counts.kept, counts.dropped)} were counted"
                 )
-            files[shard] = {"kept": counts.kept, "dropped": counts.dropped, "bytes": self.kept(shard).stat().st_size}
+            files[shard] = {
+                "kept": counts.kept,
+                "dropped": counts.dropped,
+                "bytes": self.kept(shard).stat().st_size,
+            }
             total += counts
         manifest = {
             "fingerprint": fingerprint,
@@ -339,6 +353,8 @@ class EntryFolder:
             "counts": msgspec.to_builtins(total.check(self.path.name)),
             "shards": files,
         }
+        # All shards are in, so what a killed process left half-written belongs to nobody.
+        sweep(self.path)
         put_json(self.manifest_path, manifest, replace=False)
         return total
 

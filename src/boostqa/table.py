@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from functools import cache
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 SCHEMA_VERSION = 1
+_CONVERT = Lock()
 
 _TYPES: dict[str, str] = {
     "str": "string",
@@ -57,7 +59,9 @@ def arrow_type(name: str) -> pa.DataType:
         "binary": pa.binary(),
     }
     if name not in simple:
-        raise ContractError(f"arrow type {name!r} is not known; use one of {sorted(simple)}, list<T> or map<T>")
+        raise ContractError(
+            f"arrow type {name!r} is not known; use one of {sorted(simple)}, list<T> or map<T>"
+        )
     return simple[name]
 
 
@@ -96,16 +100,10 @@ def record_schema() -> pa.Schema:
     return pa.schema(fields, metadata={"boostqa.schema": str(SCHEMA_VERSION)})
 
 
-_ALL_FIELDS: dict[type[msgspec.Struct], tuple[str, ...]] = {}
-
-
 def _plain(value: Any) -> Any:
     """Structs to dicts with every field present (Arrow wants typed nulls and no missing keys)."""
     if isinstance(value, msgspec.Struct):
-        kind = type(value)
-        if kind not in _ALL_FIELDS:
-            _ALL_FIELDS[kind] = kind.__struct_fields__
-        return {name: _plain(getattr(value, name)) for name in _ALL_FIELDS[kind]}
+        return {name: _plain(getattr(value, name)) for name in value.__struct_fields__}
     if isinstance(value, dict):
         return sorted(value.items())
     if isinstance(value, list) and value and isinstance(value[0], msgspec.Struct):
@@ -120,12 +118,12 @@ def to_table(records: Iterable[Record]) -> pa.Table:
     return pa.Table.from_pylist([_plain(record) for record in records], schema=record_schema())
 
 
-_MAPS = ("scores", "variables")
-
-
 def from_table(table: pa.Table) -> list[Record]:
     """Records of a table with all columns of `record_schema()`."""
-    records = []
-    for row in table.to_pylist(maps_as_pydicts="strict"):
-        records.append(msgspec.convert({k: v for k, v in row.items() if v is not None}, Record))
-    return records
+    rows = [
+        {name: value for name, value in row.items() if value is not None}
+        for row in table.to_pylist(maps_as_pydicts="strict")
+    ]
+    # msgspec builds what it knows of a type at first use, and crashes when two threads do so at once.
+    with _CONVERT:
+        return msgspec.convert(rows, list[Record])

@@ -26,7 +26,7 @@ from boostqa.stage import Gather, Kit, Map, Shuffle, Stage
 from boostqa.view import View, cached_state
 
 if TYPE_CHECKING:
-    from boostqa.llm.client import Clients
+    from boostqa.llm.clients import Clients
     from boostqa.llm.ledger_files import Index
 
 RECORDS_AT_ONCE = 256
@@ -106,7 +106,9 @@ class Worker:
         folder = view.folder
         if task.kind == "split":
             rows = await asyncio.to_thread(read_parquet, folder.rows(step.of, task.shard))
-            await asyncio.to_thread(folder.commit_split, step.name, task.shard, rows, step.key, step.partitions)
+            await asyncio.to_thread(
+                folder.commit_split, step.name, task.shard, rows, step.key, step.partitions
+            )
             return
         partition = int(task.shard.rsplit("-", 1)[1])
         shards = sorted(folder.done(f"state/{step.name}.split"))
@@ -141,7 +143,9 @@ class Worker:
             specs = cached_state(view.folder, step.over)["shards"]
             spec = next(s for i, s in enumerate(specs) if shard_name(s, i) == kit.shard)
             tables = [read_parquet(path, ["id", "kind"]) for path in view.paths(spec.get("refs", []))]
-            inputs = [pair for t in tables for pair in zip(t["id"].to_pylist(), t["kind"].to_pylist(), strict=True)]
+            inputs = [
+                pair for t in tables for pair in zip(t["id"].to_pylist(), t["kind"].to_pylist(), strict=True)
+            ]
             return inputs, await _call(step.run, spec, kit)
         path = view.input_folder().kept(kit.shard)
         if step.takes == "table":
@@ -154,6 +158,8 @@ class Worker:
 
     async def _each(self, step: Map, records: list[Record], kit: Kit) -> list[Any]:
         """Calls the step for every record, a bounded number at once; results in the records' order."""
+        if not records:
+            return []
         results: list[list[Any]] = [[] for _ in records]
         failures: list[str] = []
         waiting = iter(enumerate(records))
@@ -161,7 +167,7 @@ class Worker:
         async def lane() -> None:
             for place, record in waiting:
                 if self.stopping:
-                    raise Interrupted("stopped before the shard was complete")
+                    raise Interrupted("stopped; the same command resumes the run")
                 current_record.set(record.id)
                 try:
                     results[place] = list(await step.run(record, kit))
@@ -174,7 +180,9 @@ class Worker:
                     results[place] = [] if step.rows else [record.drop(kit.entry, "internal_error", message)]
                     if len(failures) > max(5, MAX_INTERNAL_ERRORS * len(records)):
                         listed = "\n  ".join(failures[:5])
-                        raise ContractError(f"{kit.entry}.{step.name} {kit.shard}: many records fail:\n  {listed}") from error
+                        raise ContractError(
+                            f"{kit.entry}.{step.name} {kit.shard}: many records fail:\n  {listed}"
+                        ) from error
                 self.on_record()
 
         lanes = [asyncio.create_task(lane()) for _ in range(min(RECORDS_AT_ONCE, len(records)))]
@@ -203,5 +211,3 @@ def _listed(result: Iterable[Any]) -> Any:
     import pyarrow as pa
 
     return result if isinstance(result, pa.Table) else list(result)
-
-

@@ -1,12 +1,11 @@
 import asyncio
-import math
 
 import pytest
 
 from boostqa.flows.label import combined_level, label
-from boostqa.llm.model import Outcome, Reply, TokenLogprob
+from boostqa.llm.model import Outcome
 from boostqa.record import Labels, Record
-from scripted import Scripted, section
+from scripted import Scripted
 
 ITEM = Record(
     id="i", kind="seed", question="What is the boiling point of water at sea level?", answer="100 °C"
@@ -67,15 +66,12 @@ def test_at_least_85_percent_of_the_prompt_is_a_shared_prefix():
     assert prefix / sum(len(message.content) for message in second) > 0.85
 
 
-def test_two_passes_ask_discipline_then_its_fields_then_level():
+def test_two_passes_ask_for_the_field_and_then_the_level():
     def field(request):
-        names = request.schema["properties"]["field"]["enum"]
-        assert "Physics" in names
-        assert "Law" not in names
-        assert "Physics" in section(request, "Request")
+        assert {"Physics", "Law"} <= set(request.schema["properties"]["field"]["enum"])
         return {"field": "Physics"}
 
-    model = Scripted("m", label_discipline={"discipline": "Science"}, label_field=field, label_level=LEVEL)
+    model = Scripted("m", label_field=field, label_level=LEVEL)
     labels = run(model, passes=2).labels
     assert (labels.field, labels.discipline, labels.level, labels.grade) == (
         "Physics",
@@ -84,48 +80,39 @@ def test_two_passes_ask_discipline_then_its_fields_then_level():
         "high",
     )
     assert labels.field_confidence is None
-    assert len(model.asked) == 3
+    assert len(model.asked) == 2
 
 
 def test_two_passes_do_not_pay_for_what_is_known():
-    model = Scripted("m", label_level=LEVEL, label_field={"field": "Physics"})
+    def field(request):
+        assert "Law" not in request.schema["properties"]["field"]["enum"]
+        return {"field": "Physics"}
+
+    model = Scripted("m", label_level=LEVEL, label_field=field)
     assert run(model, passes=2, known=Labels(field="Law")).labels.discipline == "Law"
     assert model.count("label_level") == len(model.asked) == 1
-    assert (
-        run(model, passes=2, known=Labels(discipline="Science", level="H1", grade="high")).labels.field
-        == "Physics"
-    )
+    known = Labels(discipline="Science", level="H1", grade="high")
+    assert run(model, passes=2, known=known).labels.field == "Physics"
     assert model.count("label_field") == 1
     assert len(model.asked) == 2
 
 
-class Sure(Scripted):
-    """Spells its label in two tokens of probability 0.5 each, between tokens that do not count."""
-
-    async def chat(self, request):
-        reply = await super().chat(request)
-        (value,) = reply.data.values()
-        if not isinstance(value, str) or not request.top_logprobs:
-            return reply
-        parts = ['{"x":"', value[:3], value[3:], '"}']
-        chances = [0.01, 0.5, 0.5, 0.01]
-        tokens = [TokenLogprob(token=t, logprob=math.log(p)) for t, p in zip(parts, chances, strict=True)]
-        return Reply(outcome=Outcome.OK, data=reply.data, logprobs=tokens)
-
-
-def test_confidence_of_two_passes_is_the_probability_of_both_labels():
-    model = Sure("m", label_discipline={"discipline": "Science"}, label_field={"field": "Physics"})
-    known = Labels(level="H1", grade="high")
-    assert run(model, passes=2, known=known).labels.field_confidence == pytest.approx(0.25**2, abs=1e-4)
+def test_confidence_of_two_passes_is_the_share_of_votes():
+    model = Scripted(
+        "m",
+        label_field=lambda request: {"field": "Law" if request.sample == 1 else "Physics"},
+        label_level=LEVEL,
+    )
+    labels = run(model, passes=2, votes=3).labels
+    assert labels.field == "Physics"
+    assert labels.field_confidence == pytest.approx(2 / 3)
 
 
 def test_a_failed_call_is_a_failure_and_not_an_exception():
     found = run(Scripted("m", label=Outcome.REFUSED))
     assert found.labels == Labels()
     assert "refused: planned" in found.failure
-    half = Scripted(
-        "m", label_discipline={"discipline": "Law"}, label_field={"field": "Law"}, label_level=Outcome.FAILED
-    )
+    half = Scripted("m", label_field={"field": "Law"}, label_level=Outcome.FAILED)
     found = run(half, passes=2)
     assert (found.labels.field, found.labels.level) == ("Law", None)
     assert "failed" in found.failure

@@ -1,7 +1,10 @@
+import json
+
 import pytest
 
 from boostqa.flows.check import Limits, Problem
 from boostqa.flows.variant import answer_like, number_text, renumbered, support, variant
+from boostqa.prompts import render
 from boostqa.record import Record, Requested, SeedText
 
 SEED = SeedText(
@@ -120,6 +123,7 @@ def close(question, seed):
     [
         ("The male who wrote Middlemarch used which pen name for the novel? Who was it?", "2 question marks"),
         ("Middlemarch is a novel. Who wrote it?", "keeps"),
+        ("Who wrote the novel Middlemarch under a male pen name, and how was it?", "more than one thing"),
         ("Who wrote the novel Middlemarch, a novel with a male pen name?", "says 'novel' more often"),
         ("Who wrote the novel Middlemarch in England under a male pen name?", "brings in the name 'England'"),
         (
@@ -131,6 +135,28 @@ def close(question, seed):
 def test_close_variants_are_held_close(question, why):
     assert why in close(question, FACT)
     assert close("The novel Middlemarch was wrote under a male pen name. Who did it?", FACT) is None
+
+
+@pytest.mark.parametrize("name", ["vary", "vary_name", "vary_point", "vary_numbers"])
+def test_the_examples_in_the_prompts_pass_the_checks(name):
+    variables = {"answer_wanted": False} if name == "vary_numbers" else {}
+    turns = render(name, question="?", **variables)[1:-1]
+    assert len(turns) >= 12
+    for asked, told in zip(turns[::2], turns[1::2], strict=True):
+        seed = SeedText(id="e", question=asked.content.partition("\n")[2], answer="zzz")
+        strategy = "vary_numbers" if name == "vary_numbers" else "vary"
+        example = item(json.loads(told.content)["question"], "zzz", seed=seed, strategy=strategy)
+        assert variant(example, Limits(close_variants=True, max_copied_variant=0.85)) is None
+
+
+def test_a_word_exchanged_in_a_copy_is_still_a_copy():
+    question = SEED.question.replace("rides", "covers")
+    assert variant(item(question), Limits()).reason == "seed_copy"
+    assert variant(item(SEED.question), Limits()).reason == "seed_copy"
+    exchanged = SEED.question.replace("45", "80").replace("3", "4")
+    assert variant(numbers(exchanged), Limits()).reason == "seed_copy"
+    turned = "What is the speed in km/h of a cyclist who rides 80 km in 4 hours at a constant speed?"
+    assert variant(numbers(turned), Limits()) is None
 
 
 def test_numbers_are_replaced_where_it_is_plain_which():

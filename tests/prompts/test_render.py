@@ -13,6 +13,8 @@ VARIABLES = {
     "write": {"seeds": ["S"], "request": {"grade": "high"}},
     "harden": {"seeds": ["S"], "earlier": [], "request": {"level": "H5"}},
     "vary": {"question": "Q?"},
+    "vary_name": {"question": "Q?"},
+    "vary_point": {"question": "Q?"},
     "vary_numbers": {"question": "Q?", "answer_wanted": True},
     "distract": {"question": "Q?", "answer": "A"},
     "solve": {"question": "Q?", "choices": ["x", "y"]},
@@ -43,7 +45,8 @@ def test_only_the_last_message_depends_on_the_record(name):
     assert plain[:-1] == other[:-1]
     assert plain[-1] != other[-1]
     assert plain[0].role == "system"
-    assert plain[0].content.startswith(f"Task: {name}\n")
+    task = {"vary_name": "vary", "vary_point": "vary"}.get(name, name)
+    assert plain[0].content.startswith(f"Task: {task}\n")
     assert plain[-1].role == "user"
 
 

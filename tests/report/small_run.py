@@ -196,7 +196,7 @@ class SmallRun:
             else f"A box holds {a} pens and a bag holds {b}. How many together?"
         )
         if i == 10:
-            question = f"What does {SCRIPT} do in a page? {'Long ' * 400}"
+            question = f"What does {SCRIPT} do in a page? {'Long ' * 20_000}"
         return Record(
             id=digest("seed", i),
             kind="seed",

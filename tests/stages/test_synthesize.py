@@ -95,6 +95,21 @@ def test_a_rewording_keeps_answer_and_solution_of_the_seed():
     assert (child.question, child.answer, child.solution) == (question, SEED.answer, SEED.solution)
 
 
+def test_wordings_take_turns_and_the_first_of_each_may_be_greedy():
+    teacher = Scripted(vary={"question": SEED.question})
+    run(
+        task("vary", SEED), teacher, candidates=4, vary_prompts=["vary_name", "vary_point"], greedy_first=True
+    )
+    starts = [request.messages[2].content[:24] for request in teacher.asked]
+    assert starts[0] == starts[2] != starts[1] == starts[3]
+    assert [(request.sample, request.temperature) for request in teacher.asked] == [
+        (0, 0.0),
+        (0, 0.0),
+        (1, 0.8),
+        (1, 0.8),
+    ]
+
+
 def test_a_copy_of_the_seed_is_no_rewording():
     out = run(task("vary", SEED), Scripted(vary={"question": SEED.question}), candidates=2)
     assert [item.dropped.reason for item in out.dropped] == ["seed_copy", "seed_copy"]
@@ -129,7 +144,9 @@ def test_a_wrong_answer_of_the_writer_is_caught_or_replaced_as_configured():
         task("vary_numbers", SEED), numbers(lambda value: f"{value + 1:g} km/h"), number_answers="formula"
     )
     (child,) = out.kept
-    assert child.answer == f"{child.variables['d'] / child.variables['t']:g} km/h"
+    d, t = child.variables["d"], child.variables["t"]
+    assert child.answer == f"{d / t:g} km/h"
+    assert child.solution == f"d / t with d = {d:g}, t = {t:g}: {child.answer}"
 
 
 def test_wrong_options_are_mixed_with_the_right_one():

@@ -82,7 +82,7 @@ def estimate_recipe(path: Path, *, preview: int, as_json: bool) -> None:
 
 def estimate(path: Path, *, preview: int = 0) -> Estimate:
     """What `estimate_recipe` prints. Raises as it does."""
-    from boostqa.runner import check_files
+    from boostqa.check import check_files
 
     recipe = load(path)
     check_files(recipe)
@@ -152,7 +152,7 @@ async def _run_free(recipe: Recipe, run: Run) -> None:
     setup = Setup(root=str(run.root), recipe=recipe.model_dump(mode="json"))
     executor = LocalExecutor(setup, Governor(Limits()), offline=True)
     async with executor:
-        await Runner(recipe, run, executor, Silent())(until=FREE)
+        await Runner(recipe, run, Silent())(executor, until=FREE)
 
 
 def _questions(path: Path) -> int:

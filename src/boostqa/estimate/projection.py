@@ -164,7 +164,7 @@ def probe(basis: Basis) -> list[Calls]:
 
     async def flow(ear: Ear, record: Record) -> None:
         if checkable(record):
-            await ask(ear, record, manner, random.Random(0))  # noqa: S311 - the order of options
+            await ask(ear, record, manner, random.Random(0))
 
     questions = [record for record in basis.sample if record.question]
     if not questions:

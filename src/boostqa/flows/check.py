@@ -39,7 +39,7 @@ class Limits(BaseModel):
     max_copied: float = 0.5
     """Share of a new question's words that may stand in runs copied from a seed, 0..1."""
     max_copied_variant: float = 0.7
-    """Share of a rewording's three-word runs (Chinese: characters) that the reworded question may have too."""
+    """Share of a rewording's runs of three words (Chinese: characters) that its original may have, 0..1."""
     min_kept_words: float = 0.3
     """Share of the seed question's content words that a rewording must keep, 0..1."""
     close_variants: bool = False

@@ -1,8 +1,9 @@
 """Labelling an item: field, level, grade, question type, by a model under a constrained schema.
 
-One pass asks for everything at once (strong models). Two passes ask for the discipline, then for one of its
-fields, then for level and grade (small models, which get lost among 80 names). A call that failed is a
-`Labelling` with a `failure`, never an exception. Knows nothing of stages.
+One pass asks for everything at once (strong models). Two passes ask small models for the field alone, shown
+by one example a field, and then for level and grade. (Asking for the discipline first and then for one of its
+fields was measured and is worse: abstract names such as Science tell a small model little.) A call that failed
+is a `Labelling` with a `failure`, never an exception. Knows nothing of stages.
 
 The level that counts (`Labels.level`) is never a silent mixture. The rubric's level is kept in
 `level_rubric`, the one from solvers' pass rates in `level_measured` with its standard error `level_se`
@@ -33,7 +34,9 @@ from boostqa.taxonomy import load as load_taxonomy
 
 MEASURED_COUNTS = 0.75
 """Largest standard error, in levels, at which the measured level counts instead of the rubric's."""
-PROMPTS = ("label", "label_discipline", "label_field", "label_level")
+PROMPTS = ("label", "label_field", "label_level")
+_VAGUE = ("General Knowledge", "Interdisciplinary")
+"""Fields that small models choose whenever they are unsure; they are not offered to them."""
 ASSETS = (
     *(f"prompts/{name}.j2" for name in PROMPTS),
     *(f"taxonomy/{name}.yaml" for name in ("disciplines", "levels", "grades", "types")),
@@ -125,7 +128,7 @@ async def _whole(model: Model, record: Record, votes: int, tree: Taxonomy) -> La
 
 async def _stepwise(model: Model, record: Record, votes: int, tree: Taxonomy, known: Labels) -> Labelling:
     (labels, problem), (rest, other) = await asyncio.gather(
-        _two_step_field(model, record, votes, tree, known), _level(model, record, votes, known)
+        _field(model, record, votes, tree, known), _level(model, record, votes, known)
     )
     labels = msgspec.structs.replace(
         labels,
@@ -142,30 +145,21 @@ async def _stepwise(model: Model, record: Record, votes: int, tree: Taxonomy, kn
     )
 
 
-async def _two_step_field(
+async def _field(
     model: Model, record: Record, votes: int, tree: Taxonomy, known: Labels
 ) -> tuple[Labels, str]:
-    """Discipline and field with their joint confidence, and why they are missing."""
+    """The field, its confidence by the share of votes (None with one), and why it is missing."""
     if known.field:
         return Labels(**placed(known.field, tree)), ""
-    discipline, sure = known.discipline, 1.0 if known.discipline else None
-    if discipline is None:
-        names = [entry.name for entry in tree.disciplines]
-        shown = render("label_discipline", **_shown(record))
-        replies = await _ask(model, "label_discipline", shown, _one("discipline", names), votes, 40)
-        discipline, sure = _winner(replies, "discipline")
-        if discipline is None:
-            return Labels(), _failures(replies)
-    fields = [entry.name for entry in tree.of(discipline)]
-    if len(fields) == 1:
-        return Labels(**placed(fields[0], tree), field_confidence=sure), ""
-    shown = render("label_field", discipline=discipline, fields=fields, **_shown(record))
-    replies = await _ask(model, "label_field", shown, _one("field", fields), votes, 40)
-    field, surer = _winner(replies, "field")
-    if field is None:
-        return Labels(discipline=discipline), _failures(replies)
-    joint = None if sure is None or surer is None else round(sure * surer, 4)
-    return Labels(**placed(field, tree), field_confidence=joint), ""
+    fields = [entry.name for entry in (tree.of(known.discipline) if known.discipline else tree.fields)]
+    fields = [name for name in fields if name not in _VAGUE] or fields
+    schema = object_schema({"field": {"type": "string", "enum": fields}})
+    replies = await _ask(model, "label_field", render("label_field", **_shown(record)), schema, votes, 40)
+    found = [reply.data["field"] for reply in replies if reply.ok]
+    if not found:
+        return Labels(discipline=known.discipline), _failures(replies)
+    field, share = _majority(found)
+    return Labels(**placed(field, tree), field_confidence=share if len(found) > 1 else None), ""
 
 
 async def _level(model: Model, record: Record, votes: int, known: Labels) -> tuple[dict[str, Any], str]:
@@ -198,35 +192,9 @@ async def _ask(
         temperature=0.0 if votes == 1 else 0.7,
         schema=schema,
         schema_name=name,
-        # Without a confidence in the reply, the label's own probability is one.
-        top_logprobs=5 if name in ("label_discipline", "label_field") and model.abilities.logprobs else 0,
     )
     requests = [msgspec.structs.replace(request, sample=index) for index in range(votes)]
     return list(await asyncio.gather(*(model.chat(item) for item in requests)))
-
-
-def _winner(replies: Sequence[Reply], key: str) -> tuple[str | None, float | None]:
-    """Most frequent value of `key` and its confidence: share of votes, or the probability of its tokens."""
-    values = [reply.data[key] for reply in replies if reply.ok]
-    if not values:
-        return None, None
-    value, share = _majority(values)
-    if len(values) > 1:
-        return value, share
-    return value, _probability(next(reply for reply in replies if reply.ok), value)
-
-
-def _probability(reply: Reply, value: str) -> float | None:
-    """Probability of the tokens that spell `value` in the reply; None without log-probabilities."""
-    start = "".join(token.token for token in reply.logprobs).rfind(value)
-    if start < 0:
-        return None
-    total, position = 0.0, 0
-    for token in reply.logprobs:
-        if position < start + len(value) and position + len(token.token) > start:
-            total += token.logprob
-        position += len(token.token)
-    return round(min(1.0, math.exp(total)), 4)
 
 
 def _majority(values: Sequence[Any]) -> tuple[Any, float]:
@@ -253,10 +221,6 @@ def _shown(record: Record) -> dict[str, Any]:
         "solution": record.solution[:_SHOWN] if record.solution.strip() != answer.strip() else "",
         "passage": record.passage[:_SHOWN],
     }
-
-
-def _one(key: str, names: Sequence[str]) -> dict[str, Any]:
-    return object_schema({key: {"type": "string", "enum": list(names)}})
 
 
 def _common() -> dict[str, Any]:

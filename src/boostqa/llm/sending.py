@@ -101,6 +101,7 @@ class Sender:
         body: bytes,
         *,
         tokens: float,
+        key: str,
         prefix: str = "",
         before_repeat: Callable[[], Awaitable[None]] | None = None,
     ) -> Sent:
@@ -110,6 +111,8 @@ class Sender:
             path: below the version in the address.
             body: JSON.
             tokens: expected size of request and answer, for the cap on tokens a minute.
+            key: of the call in the ledger; sent as `Idempotency-Key`, so that whoever stands between (a proxy,
+                a test server) can tell a repeat from another sample of the same question.
             prefix: beginning of the prompt; equal ones go to the same replica, whose cache knows them.
             before_repeat: awaited before each repeat that counts, to reserve it in the budget.
 
@@ -120,7 +123,7 @@ class Sender:
         counted = jammed = 0
         while True:
             replica, permit = await self._permit(prefix, tokens)
-            result = await self._try(replica, path, body, permit, sent)
+            result = await self._try(replica, path, body, permit, sent, key)
             if not isinstance(result, _Again):
                 return sent
             self._last_error = result.reason
@@ -169,7 +172,7 @@ class Sender:
         return idlest
 
     async def _try(
-        self, replica: Replica, path: str, body: bytes, permit: Permit, sent: Sent
+        self, replica: Replica, path: str, body: bytes, permit: Permit, sent: Sent, key: str
     ) -> RawReply | _Again | None:
         """One request; fills `sent`. None: failed for good."""
         sent.sent_at = time.time()
@@ -177,7 +180,7 @@ class Sender:
         result: RawReply | _Again | None
         try:
             response = await self._transport.request(
-                "POST", replica.url + path, body, self._headers, self._timeout
+                "POST", replica.url + path, body, {**self._headers, "Idempotency-Key": key}, self._timeout
             )
         except WireError as error:
             sent.seconds = time.monotonic() - start
@@ -261,7 +264,7 @@ class Sender:
     async def _pause(self, times: int) -> None:
         longest = min(30.0, self._backoff * 2 ** max(0, times - 1))
         # Jitter keeps calls that failed together from coming back together; results do not depend on it.
-        await asyncio.sleep(longest * random.uniform(0.5, 1.0))  # noqa: S311
+        await asyncio.sleep(longest * random.uniform(0.5, 1.0))
 
 
 def _error_of(response: Response) -> tuple[str, str]:

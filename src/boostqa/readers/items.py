@@ -21,6 +21,8 @@ from boostqa.text.answers import choice_letter, final, letters
 class Raw(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One item as it stood in the file: a question with answer, or a text to be cut into passages."""
 
+    id: str = ""
+    """The file's own id of the item; empty where it has none."""
     question: str = ""
     """Empty for a text."""
     choices: list[str] = []
@@ -59,6 +61,7 @@ Columns = Mapping[str, str | Sequence[str]]
 """Our name -> the file's column (`a.b` looks inside a nested column); `choices` may name several columns."""
 
 USUAL: dict[str, tuple[str, ...]] = {
+    "id": ("id", "item_id", "uid"),
     "question": ("question", "prompt", "problem", "query", "instruction", "问题", "题目"),
     "choices": ("choices", "options", "选项"),
     "answer": (
@@ -168,6 +171,7 @@ def _item(row: Mapping[str, Any], line: int, columns: Columns) -> Raw:
         gold={name: value for name in _GOLD if (value := _label(get[name]))},
         line=line,
         heading=[text for part in (title if isinstance(title, list) else [title]) if (text := _text(part))],
+        id=_text(get["id"]),
         url=_text(get["url"]) or None,
     )
 

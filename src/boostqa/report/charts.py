@@ -109,13 +109,15 @@ def bubbles(
             )
             count = pairs.get((wish, got), 0)
             if count:
+                text = f"{count:,}"
                 radius = max(4.0, (step / 2 - 5) * math.sqrt(count / most))
-                inside = radius >= 9
-                parts.append(f'<circle class="dot" cx="{x}" cy="{y}" r="{radius:.1f}"/>')
-                place = y + 4 if inside else y + radius + 11
+                inside = radius >= 5 + 3.7 * len(text)
+                middle = y if inside else y - 7
+                parts.append(f'<circle class="dot" cx="{x}" cy="{middle:.1f}" r="{radius:.1f}"/>')
+                place = y + 4.5 if inside else y + 19
                 parts.append(
                     Markup('<text class="{}" x="{}" y="{:.1f}" text-anchor="middle">{}</text>').format(
-                        "in" if inside else "out", x, place, f"{count:,}"
+                        "in" if inside else "out", x, place, text
                     )
                 )
     title = f"{labels[0]} against {labels[1]}: the table beside it has the same numbers"

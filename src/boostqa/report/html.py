@@ -47,7 +47,7 @@ def context(run: Run) -> dict[str, Any]:
     plans = states(run, "round", "plan", "quotas")
     plan = plans[-1]["cells"] if plans else []
     cells = sections.probe_cells(probe)
-    wanted = [(cell["discipline"], cell["level"]) for cell in plan]
+    wanted = [(cell["discipline"], cell["level"]) for cell in plan if cell["quota"]]
     # The two matrices stand side by side, so they have the same rows.
     names = sections.disciplines((key for key in cells if cells[key]["n"]), wanted, released.cells)
     return {
@@ -61,6 +61,7 @@ def context(run: Run) -> dict[str, Any]:
         "tiles": tiles(numbers, released),
         "flow": sections.flow(rows),
         "matrix": sections.matrix(cells, plan, seeds, names),
+        "idle": [name for name in sections.disciplines(seeds.cells) if name not in names],
         "probe": probe[-1] if probe else None,
         "delivery": sections.delivery(plan, items.accepted_cells, released, names),
         "plan": plans[-1] if plans else None,

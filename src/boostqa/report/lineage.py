@@ -32,7 +32,9 @@ def story(run: Run, identifier: str) -> dict[str, Any]:
                 latest = record
                 stations.append({"segment": segment, "entry": name, "fate": half, "record": _plain(record)})
     if latest is None:
-        raise UserError(f"{run.root}: no record {identifier!r}; ids stand in the data set's `id` and in the report")
+        raise UserError(
+            f"{run.root}: no record {identifier!r}; ids stand in the data set's `id` and in the report"
+        )
     parents = [p for parent in latest.parents for p in _anywhere(run, parent)]
     calls = [line for line in ledger_entries(run.root) if line.get("r") in {identifier, *latest.parents}]
     return {
@@ -58,7 +60,17 @@ def print_story(path: Path, identifier: str, *, as_json: bool) -> None:
         drop = record.get("dropped")
         fate = f"dropped: {drop['reason']} ({drop['evidence']})" if drop else station["fate"]
         print(f"\n[{station['segment']}/{station['entry']}] {fate}")
-        for key in ("question", "choices", "answer", "solution", "passage", "labels", "requested", "evidence", "scores"):
+        for key in (
+            "question",
+            "choices",
+            "answer",
+            "solution",
+            "passage",
+            "labels",
+            "requested",
+            "evidence",
+            "scores",
+        ):
             if record.get(key):
                 print(f"  {key}: {_shown(record[key])}")
     last = found["stations"][-1]["record"]
@@ -78,7 +90,9 @@ def print_story(path: Path, identifier: str, *, as_json: bool) -> None:
 
 def _print_call(call: dict[str, Any]) -> None:
     place = f"{call['segment']}/{call['entry']} {call['shard']}"
-    print(f"\ncall {call['k']} by {call.get('role', '?')} ({call.get('model', '?')}) in {place}, for {call.get('r')}")
+    print(
+        f"\ncall {call['k']} by {call.get('role', '?')} ({call.get('model', '?')}) in {place}, for {call.get('r')}"
+    )
     for message in (call.get("request") or {}).get("messages", [])[-1:]:
         print(f"  {message['role']}: {_shown(message['content'], 1500)}")
     reply = call.get("reply")

@@ -57,7 +57,9 @@ def _entry(run: Run, segment: str, name: str, spending: dict[tuple[str, str, str
     entry = next(e for e in entries(part_of(segment)) if e.name == name)
     folder = entry_folder(run, segment, entry)
     manifest = folder.manifest()
-    own = {model: part for (place, other, model), part in spending.items() if (place, other) == (segment, name)}
+    own = {
+        model: part for (place, other, model), part in spending.items() if (place, other) == (segment, name)
+    }
     total = Totals()
     for part in own.values():
         total.merge(part)
@@ -126,7 +128,9 @@ def _warnings(rows: list[dict[str, Any]], plan: dict[str, Any]) -> list[str]:
         reasons.update((row["counts"] or {}).get("reasons", {}))
     warnings = []
     if reasons["internal_error"]:
-        warnings.append(f"{reasons['internal_error']} records were dropped as internal_error: a bug of boostqa")
+        warnings.append(
+            f"{reasons['internal_error']} records were dropped as internal_error: a bug of boostqa"
+        )
     for cell in plan.get("given_up", []):
         warnings.append(
             f"given up: {cell['discipline']} {cell['level']}, {cell['missing']} short ({cell['reason']})"

@@ -126,7 +126,7 @@ def matrix(
                     "level": level,
                     "n": n,
                     "deficit": deficit,
-                    "shade": 0.12 + 0.88 * (1 - found["shrunk"] - least) / (span or 1) if n else 0.0,
+                    "shade": _shade(1 - found["shrunk"], least, span) if n else 0.0,
                     "accuracy": found.get("accuracy") if n else None,
                     "low": found.get("low"),
                     "high": found.get("high"),
@@ -136,6 +136,11 @@ def matrix(
             )
         rows.append({"name": name, "cells": cells})
     return {"columns": columns, "rows": rows}
+
+
+def _shade(deficit: float, least: float, span: float) -> float:
+    """0..1; stretched over what was measured, unless all cells are about alike."""
+    return 0.12 + 0.88 * (deficit - least) / span if span > 0.1 else deficit
 
 
 def delivery(

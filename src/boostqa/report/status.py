@@ -31,7 +31,9 @@ def print_table(numbers: dict[str, Any]) -> None:
     for row in numbers["entries"]:
         counts, spending = row["counts"] or {}, row["spending"] or {}
         tokens = spending.get("prompt_tokens", 0) + spending.get("completion_tokens", 0)
-        mark = "" if row["done"] else f" ({row['shards_done']} shards so far)" if row["counts"] else " (waits)"
+        mark = (
+            "" if row["done"] else f" ({row['shards_done']} shards so far)" if row["counts"] else " (waits)"
+        )
         table.add_row(
             f"{row['segment']}/{row['entry']}{mark}",
             _count(counts.get("inputs") or counts.get("born")),
@@ -53,7 +55,9 @@ def print_table(numbers: dict[str, Any]) -> None:
     )
     for warning in numbers["warnings"]:
         console.print(f"warning: {warning}")
-    state = "running" if numbers["running"] else "complete" if numbers["complete"] else "not complete: resume it"
+    state = (
+        "running" if numbers["running"] else "complete" if numbers["complete"] else "not complete: resume it"
+    )
     console.print(f"state: {state}")
 
 

@@ -66,7 +66,7 @@ class AnnotateConfig(StageConfig):
     """What is paid for and what is learned."""
 
     passes: Literal[1, 2] = 1
-    """Calls per item: 1 asks for everything at once; 2 asks step by step, for small models."""
+    """Calls per item: 1 asks for everything at once; 2 asks for the field, then the level (small models)."""
     sample: int = Field(default=2000, ge=0)
     """Items per head of the run that a model labels (items); spread evenly over sources and languages."""
     votes: int = Field(default=1, ge=1)

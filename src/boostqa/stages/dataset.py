@@ -59,8 +59,10 @@ class Dataset(Stage):
         for cell, found in sorted(ranks.items()):
             quota = _quotas(kit).get(cell, 0) if self.config.surplus == "drop" else len(found)
             best = sorted(found)[:quota]
-            cuts.append({"discipline": cell[0], "level": cell[1], "accepted": len(found), "released": len(best)}
-                        | {"cut": list(best[-1]) if best else None})
+            cuts.append(
+                {"discipline": cell[0], "level": cell[1], "accepted": len(found), "released": len(best)}
+                | {"cut": list(best[-1]) if best else None}
+            )
         return {"cuts": cuts, "shards": _layout(refs, self.config.rows_per_file)}
 
     def _release(self, shard: dict[str, Any], kit: Kit) -> list[Record]:
@@ -105,5 +107,3 @@ def _layout(refs: list[tuple[str, int]], rows_per_file: int) -> list[dict[str, A
         groups[-1].append(ref)
         filled += rows
     return [{"name": f"{i:05d}-of-{len(groups):05d}", "refs": group} for i, group in enumerate(groups)]
-
-

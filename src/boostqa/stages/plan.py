@@ -175,6 +175,8 @@ class Plan(Stage):
                 for i, start in enumerate(range(0, len(rows), self.config.shard_size))
             ],
             "plan": _plan_table(rows),
+            # For people: edit it and give it back with `boostqa run --plan`.
+            "files": {"plan.csv": _plan_csv(rows)},
         }
 
     # ---- what there is
@@ -357,3 +359,11 @@ def _plan_table(rows: list[dict[str, Any]]) -> pa.Table:
     from boostqa.table import schema_of
 
     return pa.Table.from_pylist(rows, schema=schema_of(PLAN))
+
+
+def _plan_csv(rows: list[dict[str, Any]]) -> str:
+    out = io.StringIO()
+    writer = csv.DictWriter(out, fieldnames=list(PLAN), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return out.getvalue()

@@ -17,15 +17,17 @@ import random
 from collections.abc import Sequence
 from typing import ClassVar, Literal
 
+import msgspec
+
 from boostqa.flows import write as writing
 from boostqa.flows.check import Limits, Problem, answer_text, first_problem
 from boostqa.flows.solve import Tally, measured_level, pooled, solve, tally, tally_scores
-from boostqa.flows.variant import answer_like, support, variant
+from boostqa.flows.variant import answer_like, number_text, support, variant
 from boostqa.flows.write import Call, Draft
 from boostqa.identity import unit
 from boostqa.llm.model import Model
 from boostqa.prompts import LETTERS, Strategy, prompt_hash, strategies
-from boostqa.record import Record, SeedText
+from boostqa.record import Record
 from boostqa.stage import Kit, Map, Stage, StageConfig, Step
 from boostqa.text.answers import choice_letter, evaluate
 
@@ -54,6 +56,11 @@ class SynthesizeConfig(StageConfig):
     """Limit of a solver's reply, thought included, in tokens."""
     short_solutions: bool = False
     """Ask solvers for the answer alone (small models)."""
+    vary_prompts: list[Literal["vary", "vary_name", "vary_point"]] = ["vary"]
+    """Wordings of the task to reword a question, one candidate each in turn: `vary` leaves the writer free,
+    the others show one fixed turn of phrase (tiny models)."""
+    greedy_first: bool = False
+    """Let the first rewording of each wording be the most likely one (temperature 0), later ones sampled."""
     number_answers: Literal["writer", "formula"] = "writer"
     """Whose answer a `vary_numbers` item carries: the writer's, which the formula then checks, or its own."""
     keep_reasoning: bool = False
@@ -71,7 +78,9 @@ class Synthesize(Stage):
     Config = SynthesizeConfig
     roles: ClassVar[tuple[str, ...]] = ("teacher", "solvers")
     assets: ClassVar[tuple[str, ...]] = (
-        *(f"prompts/{name}.j2" for name in ("write", "harden", "vary", "vary_numbers", "distract")),
+        *(f"prompts/{name}.j2" for name in ("write", "harden", "vary", "vary_name", "vary_point")),
+        "prompts/vary_numbers.j2",
+        "prompts/distract.j2",
         "prompts/solve.j2",
         "prompts/solve_short.j2",
         "prompts/strategies.yaml",
@@ -185,22 +194,32 @@ class _Task:
 
     async def draft(self, index: int, new: dict[str, float] | None) -> Draft:
         """One draft by the prompt of the strategy."""
-        call, seeds, requested = self.call(index), self.task.seeds, self.task.requested
+        seeds, requested = self.task.seeds, self.task.requested
         assert requested is not None
+        if self.strategy.prompt == "write":
+            return await writing.write(
+                self.teacher,
+                seeds,
+                requested,
+                self.strategy,
+                call=self.call(index),
+                seed_limit=self.config.seed_chars,
+            )
+        wordings = ["vary_numbers"] if new is not None else self.config.vary_prompts
+        call = self.call(index // len(wordings))
+        if self.config.greedy_first and call.sample == 0:
+            call = msgspec.structs.replace(call, temperature=0.0)
         if new is not None:
             own = self.config.number_answers == "writer"
             return await writing.vary_numbers(self.teacher, seeds[0], new, call=call, answer=own)
-        if self.strategy.prompt == "vary":
-            return await writing.vary(self.teacher, seeds[0], call=call)
-        if self.strategy.prompt == "distract":
-            return await self.multiple_choice(seeds[0], call)
-        return await writing.write(
-            self.teacher, seeds, requested, self.strategy, call=call, seed_limit=self.config.seed_chars
+        reworded = await writing.vary(
+            self.teacher, seeds[0], call=call, prompt=wordings[index % len(wordings)]
         )
+        return await self.with_options(reworded, call) if self.strategy.prompt == "distract" else reworded
 
-    async def multiple_choice(self, seed: SeedText, call: Call) -> Draft:
-        """The seed's question in other words, then wrong options for it; a seed's own options are kept."""
-        reworded = await writing.vary(self.teacher, seed, call=call)
+    async def with_options(self, reworded: Draft, call: Call) -> Draft:
+        """A reworded question with wrong options; a seed's own options are kept."""
+        seed = self.task.seeds[0]
         if reworded.failure or reworded.choices:
             return reworded
         return await writing.distract(self.teacher, reworded.question, seed.answer, call=call)
@@ -217,7 +236,11 @@ class _Task:
                 "question_type": "calculation",
             }
             if self.config.number_answers == "formula":
-                fields["answer"] = fields["draft_answer"] = answer_like(seed, evaluate(seed.formula, new))
+                answer = answer_like(seed, evaluate(seed.formula, new))
+                values = ", ".join(f"{name} = {number_text(value)}" for name, value in new.items())
+                fields |= {"answer": answer, "draft_answer": answer}
+                # Bare, but right; refine makes a worked solution of it.
+                fields["solution"] = f"{seed.formula} with {values}: {answer}"
             return self.born(draft, index, **fields)
         if self.strategy.prompt == "distract" and not seed.choices:
             choices, letter = placed(draft.answer, draft.choices, self.kit.rng(self.task.id))

@@ -362,7 +362,7 @@ def _complete(job: Job, body: dict[str, Any], limit: int) -> tuple[dict[str, Any
 
 def _raw_bodies(name: str, persona: Persona) -> list[bytes]:
     """Canned replies: a QA as JSON, filled with words up to the wanted size."""
-    source = random.Random(name)  # noqa: S311
+    source = random.Random(name)
     words = [
         "".join(source.choices("abcdefghijklmnopqrstuvwxyz", k=source.randrange(2, 10))) for _ in range(4000)
     ]

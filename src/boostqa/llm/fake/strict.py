@@ -84,7 +84,7 @@ _ERROR_TYPES = {
 }
 
 
-class Refused(Exception):  # noqa: N818
+class Refused(Exception):
     """A request that is answered with an error."""
 
     def __init__(

@@ -31,7 +31,7 @@ def unit(*parts: object) -> float:
 
 def rng(*parts: object) -> random.Random:
     """A random generator that depends on `parts` alone."""
-    return random.Random(xxhash.xxh3_64_intdigest("\x1f".join(map(str, parts)).encode()))  # noqa: S311
+    return random.Random(xxhash.xxh3_64_intdigest("\x1f".join(map(str, parts)).encode()))
 
 
 class Chain(msgspec.Struct, frozen=True, kw_only=True):
