@@ -44,7 +44,7 @@ class Labels(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """primary, middle, high, undergraduate, graduate or professional."""
     knowledge_points: list[str] = []
     labeller: str | None = None
-    """`gold` (came with the seed), `llm:<model>` or `classifier`."""
+    """`gold` (came with the seed), `llm:<model>`, `classifier`, or `seed` (a variant has its seed's labels)."""
 
 
 class Requested(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -90,6 +90,8 @@ class SeedText(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     variables: dict[str, float] = {}
     language: str | None = None
     field: str | None = None
+    level: str | None = None
+    grade: str | None = None
     source: str | None = None
     """Name of the source in the recipe."""
     license: str | None = None

@@ -230,6 +230,8 @@ def _seed_text(seed: Record) -> SeedText:
         variables=seed.variables,
         language=seed.language,
         field=seed.labels.field,
+        level=seed.labels.level,
+        grade=seed.labels.grade,
         source=seed.source.name if seed.source else None,
         license=seed.source.license if seed.source else None,
     )

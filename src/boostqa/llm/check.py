@@ -161,13 +161,13 @@ async def _probe_one(name: str, probe: _Probe, key: str | None) -> Findings:
         return found
     if not await _listed(found, probe):
         return found
-    if not await _chat(found, probe):
+    abilities, chat = found.abilities, probe.config.chat
+    if chat and not await _chat(found, probe):
         return found
-    abilities = found.abilities
     found.abilities = msgspec.structs.replace(
         abilities,
-        json_schema=await _schema(found, probe) and abilities.json_schema,
-        logprobs=abilities.logprobs and await _logprobs(found, probe),
+        json_schema=chat and await _schema(found, probe) and abilities.json_schema,
+        logprobs=chat and abilities.logprobs and await _logprobs(found, probe),
         complete=abilities.complete and await _complete(found, probe),
         score=abilities.score and await _score(found, probe),
     )

@@ -16,6 +16,8 @@ A cell is given up after `give_up_after` rounds with tasks and without a hit, or
 
 from __future__ import annotations
 
+import csv
+import io
 import math
 from collections import Counter
 from collections.abc import Iterable

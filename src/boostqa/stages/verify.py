@@ -76,7 +76,7 @@ class VerifyConfig(StageConfig):
     min_judge_score: int = 3
     """A right item with a lower score (1..5) is rejected all the same."""
     relabel: bool = True
-    """Have the annotator label what came out; without it, variants get their seed's field and others none."""
+    """Have the annotator label what came out; without it, variants get their seed's labels and others none."""
     label_passes: Literal[1, 2] = 1
     """One call for all labels, or discipline, field and level one after another (small models)."""
     label_votes: int = 1
@@ -239,7 +239,7 @@ class Verify(Stage):
         return record
 
     async def relabelled(self, record: Record, kit: Kit) -> Record:
-        """The item with the annotator's labels, or with its seed's field where nobody is asked."""
+        """The item with the annotator's labels, or with its seed's where nobody is asked."""
         seed = record.seeds[0] if record.seeds and strategy_of(record) in VARIANTS else None
         inherited: dict[str, Any] = {}
         if seed and seed.field and seed.field in taxonomy.load():
@@ -247,7 +247,10 @@ class Verify(Stage):
             inherited = placed(seed.field, taxonomy.load())
         annotators = kit.all_models("annotator")
         if not self.config.relabel or not annotators:
-            return record.relabel(**inherited, labeller="seed") if inherited else record
+            if not seed or not inherited:
+                return record
+            as_hard = {"level": seed.level, "level_rubric": seed.level, "grade": seed.grade}
+            return record.relabel(**inherited, **as_hard, labeller="seed")
         found = await label(
             annotators[0],
             record,
