@@ -63,6 +63,13 @@ class MemoryShards:
         wanted = {i for group in ids.values() for i in group}
         return {r.id: r for c in self.reads.get(name, []) for r in c.kept if r.id in wanted}
 
+    def load(self, refs: Iterable[str]) -> list[Record]:
+        found = []
+        for ref in refs:
+            name, _, number = ref.partition("/")[0].rpartition("-")
+            found += self.reads[name][int(number)].kept
+        return found
+
 
 def as_rows(result: Any, columns: Mapping[str, str]) -> pa.Table:
     schema = schema_of(columns)

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 import yaml
-from world import MODELS, boostqa, data_bytes, fake_server, make_recipe
 
 from boostqa import cli
+from world import MODELS, boostqa, data_bytes, fake_server, make_recipe
 
 COMMANDS = ["check", "estimate", "init", "remove", "report", "run", "schema", "serve", "show", "status"]
 
@@ -246,3 +246,52 @@ def test_init_writes_a_recipe_that_loads_and_never_overwrites(tmp_path: Path):
     check_files(load(tmp_path / "new" / "recipe.yaml"))
     done = boostqa("init", tmp_path / "new", check=2)
     assert "recipe.yaml" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--until", "annotat"], "did you mean annotate?"),
+        (["--redo", "nothing"], "no such stage"),
+        (["--reuse", "nowhere"], "no run here"),
+        (["--plan", "nowhere.csv"], "no such file"),
+    ],
+)
+def test_a_wrong_option_costs_nothing(tmp_path: Path, server, words, message):
+    recipe = make_recipe(tmp_path, server.url, seeds=8)
+    before = server.stats()["requests"]
+    done = boostqa("run", recipe, "--out", tmp_path / "run", *words, check=2)
+    assert message in done.stderr
+    assert server.stats()["requests"] == before
+
+
+def test_a_folder_that_is_not_a_run_is_left_alone(tmp_path: Path, server):
+    recipe = make_recipe(tmp_path, server.url, seeds=8)
+    precious = tmp_path / "project" / "dataset" / "precious.txt"
+    precious.parent.mkdir(parents=True)
+    precious.write_text("mine")
+    done = boostqa("run", recipe, "--out", tmp_path / "project", check=2)
+    assert "holds 'dataset' but no run.json" in done.stderr
+    assert precious.read_text() == "mine"
+    (tmp_path / "file").write_text("x")
+    assert "a file is in the way" in boostqa("run", recipe, "--out", tmp_path / "file", check=2).stderr
+    assert "cannot be read as a recipe" in boostqa("run", tmp_path, check=2).stderr
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_an_error_while_starting_is_told_whatever_the_number_of_workers(tmp_path: Path, server, workers):
+    recipe = make_recipe(tmp_path, server.url, seeds=8)
+    data = yaml.safe_load(recipe.read_text())
+    data["models"]["teacher"]["prices"] = "no-such-price"
+    recipe.write_text(yaml.safe_dump(data))
+    done = boostqa("run", recipe, "--out", tmp_path / "run", "--workers", workers, check=2)
+    assert "no-such-price" in done.stderr
+
+
+def test_the_cause_of_a_stop_is_told_not_its_echo(tmp_path: Path):
+    slow = MODELS | {"fake-judge": {"dialect": "openai", "latency_s": 0.3}}
+    with fake_server(tmp_path, models=slow) as server:
+        recipe = make_recipe(tmp_path, server.url, seeds=160, items=6)
+        server.control({"faults": {"script": [{"fault": "401", "model": "fake-judge", "at": 5}]}})
+        done = boostqa("run", recipe, "--out", tmp_path / "run", check=4)
+    assert "401" in done.stderr

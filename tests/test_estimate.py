@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from pathlib import Path
 
@@ -10,10 +11,12 @@ import pytest
 from boostqa.errors import UserError
 from boostqa.estimate import estimate, estimate_recipe
 from boostqa.estimate.cost import hours, priced
-from boostqa.estimate.projection import Calls
+from boostqa.estimate.hearing import Ear
+from boostqa.estimate.projection import Calls, _labelling
 from boostqa.estimate.spans import Span
 from boostqa.llm.config import ModelConfig
 from boostqa.recipe import load
+from boostqa.record import Record
 from boostqa.report.numbers import collect
 from boostqa.runner import Silent
 from boostqa.session import Options, run_session
@@ -26,6 +29,12 @@ LOCAL = "http://127.0.0.1:1/v1"
 def calls(**fields: object) -> Calls:
     plain = {"stage": "refine", "role": "refiner", "model": "m", "task": "refine", "requests": Span.of(1000)}
     return Calls(**{**plain, "prompt": 500.0, "shared": 400.0, "completion": Span(100, 200, 400), **fields})
+
+
+def test_two_passes_are_heard_as_they_are_asked() -> None:
+    ear = Ear("small", ModelConfig(base_url=LOCAL, model="x"))
+    asyncio.run(_labelling(2, 1)(ear, Record(id="a", kind="seed", question="What is 2 + 3?", answer="5")))
+    assert [request.schema_name for request in ear.heard] == ["label_field", "label_level"]
 
 
 def test_money_without_peak_hours() -> None:

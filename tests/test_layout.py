@@ -41,7 +41,7 @@ ARROW = (
     ("pipeline",),
     ("view", "recipe"),
     ("schedule",),
-    ("worker", "executor", "runner", "check", "session"),
+    ("worker", "child", "executor", "runner", "redo", "check", "session"),
     ("display", "report", "estimate", "starter"),
     ("cli",),
 )

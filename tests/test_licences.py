@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from boostqa.licences import canonical, compatible, most_restrictive, rank
+from boostqa.licences import canonical, compatible, may_adapt, most_restrictive, rank
 
 
 @pytest.mark.parametrize(
@@ -14,6 +14,11 @@ from boostqa.licences import canonical, compatible, most_restrictive, rank
         ("GPL-3.0-or-later", "GPL-3.0"),
         ("MIT License", "MIT"),
         ("CC-BY-SA-3.0 OR MIT", "MIT"),
+        ("MIT or GPL-3.0", "MIT"),
+        ("(mit or cc-by-sa-4.0)", "MIT"),
+        ("GPL-3.0 or later", "GPL-3.0"),
+        ("MIT OR our own words", "MIT"),
+        ("ask the author or the school", "ask the author or the school"),
         ("house rules", "house rules"),
         (None, "unknown"),
         (" ", "unknown"),
@@ -42,6 +47,9 @@ def test_order_goes_from_free_to_restrictive() -> None:
         ("CC-BY-SA-4.0", "GFDL-1.3", False),
         ("CC-BY-NC-4.0", "CC-BY-NC-SA-4.0", True),
         ("CC-BY-ND-4.0", "CC0-1.0", False),
+        ("CC-BY-ND-3.0", "CC-BY-ND-3.0", False),
+        ("CC-BY-SA-2.5", "CC-BY-SA-4.0", True),
+        ("CC-BY-SA-2.5", "CC-BY-NC-4.0", False),
         ("house rules", "house rules", True),
         ("house rules", "other words", False),
         ("house rules", "MIT", True),
@@ -51,3 +59,19 @@ def test_order_goes_from_free_to_restrictive() -> None:
 def test_which_may_meet(left: str, right: str, may: bool) -> None:
     assert compatible(left, right) is may
     assert compatible(right, left) is may
+
+
+@pytest.mark.parametrize(
+    ("licence", "may"),
+    [
+        ("CC-BY-ND-4.0", False),
+        ("CC BY-NC-ND 3.0 IGO", False),
+        ("Attribution, no derivatives", False),
+        ("CC-BY-ND-4.0 OR MIT", True),
+        ("CC-BY-SA-4.0", True),
+        ("house rules", True),
+        (None, True),
+    ],
+)
+def test_what_nothing_may_be_made_from(licence: str | None, may: bool) -> None:
+    assert may_adapt(licence) is may

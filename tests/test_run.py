@@ -13,6 +13,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+import yaml
 
 from boostqa.llm.ledger_files import entries as ledger_entries
 from boostqa.release import COLUMNS
@@ -177,18 +178,11 @@ def test_raising_a_quota_and_adding_a_source_pay_only_for_the_new_part(finished,
         {"name": "world", "path": str(folder / "seeds.jsonl"), "license": "CC0-1.0"},
         {"name": "more", "path": "more.jsonl", "license": "CC-BY-4.0"},
     ]
-    recipe = make_recipe(
-        tmp_path,
-        server.url,
-        seeds=160,
-        items=36,
-        seeds_section=None,
-    )
-    text = json.loads(json.dumps(__import__("yaml").safe_load(recipe.read_text())))
+    recipe = make_recipe(tmp_path, server.url, seeds=160, items=36)
+    text = yaml.safe_load(recipe.read_text())
     text["seeds"]["sources"] = sources
-    text.pop("seeds_section", None)
     text["decontaminate"]["benchmarks"] = [str(folder / "benchmark.jsonl")]
-    recipe.write_text(json.dumps(text))
+    recipe.write_text(yaml.safe_dump(text))
     boostqa("run", recipe, "--out", copy)
     after, now = data_bytes(copy), _paid(copy)
     kept = {name: data for name, data in before.items() if not name.startswith("dataset/")}
@@ -198,6 +192,12 @@ def test_raising_a_quota_and_adding_a_source_pay_only_for_the_new_part(finished,
         json.loads((run / "run.json").read_text())["segments"]
     )
     assert all(now[key] == paid[key] for key in paid)  # no paid request was sent again
+    grown = json.loads((copy / "grow-1" / "00-seeds" / "manifest.json").read_text())["counts"]
+    assert grown["born"] == 40  # the old source is not read again
+    ids = [
+        i for head in ("", "grow-1/") for i in pl.read_parquet(copy / f"{head}00-seeds/kept/*.parquet")["id"]
+    ]
+    assert len(ids) == len(set(ids))
     assert len(now) > len(paid)
     released = sum(
         pl.read_parquet(p, columns=["id"]).height for p in (copy / "dataset" / "data").glob("*.parquet")
@@ -242,3 +242,54 @@ def test_until_stops_after_a_stage(finished, tmp_path: Path):
     boostqa("run", recipe, "--out", tmp_path / "run", "--until", "annotate", "--reuse", run)
     assert (tmp_path / "run" / "03-annotate" / "manifest.json").exists()
     assert not (tmp_path / "run" / "04-probe").exists()
+
+
+def test_an_edited_plan_is_what_is_made(finished, tmp_path: Path):
+    _, recipe, run, _, _ = finished
+    out = tmp_path / "run"
+    boostqa("run", recipe, "--out", out, "--until", "plan", "--reuse", run)
+    plan = next((out / "round-1").rglob("plan.csv"))
+    lines = plan.read_text().splitlines()
+    (tmp_path / "edited.csv").write_text("\n".join(lines[:4]) + "\n")
+    boostqa(
+        "run",
+        recipe,
+        "--out",
+        out,
+        "--plan",
+        tmp_path / "edited.csv",
+        "--until",
+        "synthesize",
+        "--reuse",
+        run,
+    )
+    tasks = json.loads((out / "round-1" / "05-plan" / "manifest.json").read_text())["counts"]["kept"]
+    assert tasks == 3
+    done = boostqa("run", recipe, "--out", out, "--plan", plan.with_name("gone.csv"), check=2)
+    assert "no such file" in done.stderr
+
+
+def test_take_down_on_an_unfinished_run_leaves_no_half_data_set(finished, tmp_path: Path):
+    _, recipe, run, _, _ = finished
+    out = tmp_path / "run"
+    boostqa("run", recipe, "--out", out, "--until", "verify", "--reuse", run)
+    seed = pl.read_parquet(out / "04-probe" / "kept" / "*.parquet")["id"][0]
+    boostqa("remove", out, "--seed", seed)
+    assert not (out / "dataset").exists()
+    boostqa("run", recipe, "--out", out, "--reuse", run)
+    data = pl.read_parquet(out / "dataset" / "data" / "*.parquet")
+    assert len(data) > 10
+    assert not data.filter(pl.col("parents").list.contains(seed)).height
+
+
+def test_a_refused_redo_removes_nothing(finished, tmp_path: Path):
+    folder, recipe, run, _, _ = finished
+    copy = tmp_path / "run"
+    shutil.copytree(run, copy)
+    before = data_bytes(copy)
+    other = folder / "redo.yaml"
+    data = yaml.safe_load(recipe.read_text())
+    data["dedup"] = {"max_variants": 7}
+    other.write_text(yaml.safe_dump(data))
+    assert "max_variants" in boostqa("run", other, "--out", copy, "--redo", "verify", check=2).stderr
+    assert data_bytes(copy) == before

@@ -9,44 +9,43 @@ from pathlib import Path
 
 import msgspec
 
-from boostqa.errors import UserError
 from boostqa.llm import embedded
 from boostqa.llm.check import Findings, probe_endpoint, reach_endpoint
 from boostqa.llm.clients import Address
-from boostqa.llm.prices import prices_of
+from boostqa.llm.prices import check_prices
 from boostqa.pipeline import PIPELINE
 from boostqa.recipe import Recipe, load
 
 
-async def preflight(recipe: Recipe, addresses: Mapping[str, Address]) -> None:
+async def preflight(recipe: Recipe, addresses: Mapping[str, Address]) -> str:
     """Before the first paid request: every endpoint answers, takes its key and knows its model.
 
+    Returns:
+        The currency that the prices of the models in use share; empty where there is none.
+
     Raises:
-        UserError: naming the entry of `models`, the address, what it said, and the remedy.
+        UserError: naming the entry of `models`, the address, what it said, and the remedy; also when a budget of
+            money could not be kept (`check_prices`).
     """
     models = recipe.models_in_use()
-    if recipe.budget.money is not None:
-        unpriced = [name for name, config in models.items() if prices_of(name, config) is None]
-        if unpriced:
-            raise UserError(
-                f"budget.money is set, but models.{unpriced[0]} has no known price; give models.{unpriced[0]}.prices "
-                "or use budget.tokens instead"
-            )
+    currency = check_prices(models, recipe.budget.money)
     found = await asyncio.gather(*(reach_endpoint(n, c, address=addresses.get(n)) for n, c in models.items()))
     for findings in [one for group in found for one in group]:
         findings.raise_for_errors()
+    return currency
 
 
 def start_embedded(recipe: Recipe, stack: ExitStack) -> dict[str, Address]:
     """Starts one server per embedded model in use; `stack` stops them. Addresses by model name."""
-    started: dict[str | None, Address] = {}
+    started: dict[tuple[str | None, str], Address] = {}
     addresses = {}
     for name, model in recipe.models_in_use().items():
         if model.embedded:
-            if model.model_path not in started:
-                server = stack.enter_context(embedded.serve(model.model_path))
-                started[model.model_path] = Address(server.url, server.api_key)
-            addresses[name] = started[model.model_path]
+            place = (model.model_path, model.model_id)
+            if place not in started:
+                server = stack.enter_context(embedded.serve(model.model_path, alias=model.model_id))
+                started[place] = Address(server.url, server.api_key)
+            addresses[name] = started[place]
     return addresses
 
 

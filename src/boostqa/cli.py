@@ -81,7 +81,7 @@ def run(
 ) -> None:
     """Start, resume or grow a run."""
     from boostqa.display import Display
-    from boostqa.errors import BoostQAError, Stop
+    from boostqa.errors import Stop
     from boostqa.recipe import load
     from boostqa.report import finish, write_report
     from boostqa.session import Options, run_session
@@ -92,7 +92,7 @@ def run(
         with Display(quiet=quiet) as display:
             done = run_session(recipe, options, display)
     except Stop as stop:
-        with suppress(BoostQAError, OSError):  # the disk may be what stopped the run
+        with suppress(Exception):  # whatever stopped the run is what must be told
             print(f"so far: {write_report(folder)}", file=sys.stderr)
         raise stop
     finish(done, as_json=json)

@@ -6,6 +6,7 @@ Nothing here knows what the hashes stand for.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -97,3 +98,36 @@ def best_of(component: Indexes, place: Indexes) -> Indexes:
     best[component[order[starts]]] = order[starts]
     found: Indexes = best[component]
     return found
+
+
+def leaders(
+    pairs: tuple[Indexes, Indexes],
+    place: Indexes,
+    safe: Flags,
+    gone: Flags,
+    same: Callable[[Indexes, Indexes], Flags],
+) -> Indexes:
+    """For each node the one that it is left out for, itself if it stays.
+
+    The best of each connected group takes those that are the same as it; what is left of the group is looked
+    at without them, so nobody goes for one that goes, nor for one that only a neighbour is like.
+
+    pairs: nodes that are the same. place: order of who stays, the smallest first. safe: nodes that always
+    stay. gone: nodes that are not there and take nobody. same: which of the given pairs are the same.
+    """
+    import numpy as np
+
+    a, b = pairs
+    winners, gone = np.arange(len(place)), gone.copy()
+    while True:
+        left = ~(gone[a] | gone[b])
+        a, b = a[left], b[left]
+        if not len(a):
+            return winners
+        best = best_of(components(len(place), a, b), place)
+        nodes = np.unique(np.concatenate((a, b)))
+        gone[best[nodes]] = True
+        nodes = nodes[~safe[nodes] & (best[nodes] != nodes)]
+        nodes = nodes[same(nodes, best[nodes])]
+        winners[nodes] = best[nodes]
+        gone[nodes] = True

@@ -5,8 +5,9 @@ data set is responsible for its sources, and a recipe can leave a source out or 
 
 What it says: public domain and attribution licences go with everything; a share-alike licence goes with its
 own kind and with what is freer; NC and SA (without NC) cannot meet, since one forbids the commercial use
-that the other must grant; ND allows no adaptation, so it meets nothing; words that are not in the table
-count as more restrictive than all of it but ND and meet only themselves and what is freer.
+that the other must grant; ND allows no adaptation, so nothing may be made from it at all (`may_adapt`);
+words that are not in the table count as more restrictive than all of it but ND and meet only themselves and
+what is freer. Creative Commons licences of versions that are not in the table count as version 4.0 does.
 """
 
 from __future__ import annotations
@@ -71,6 +72,9 @@ _SPELLINGS = {
 _BY_UPPER = {name.upper(): name for name in _TABLE} | _SPELLINGS
 _SEPARATORS = re.compile(r"[\s_-]+")
 _SUFFIX = re.compile(r"-(ONLY|OR-LATER|LICEN[CS]E)$")
+_ALTERNATIVES = re.compile(r"\s+OR\s+(?!LATER\b)", re.IGNORECASE)
+_VERSION = re.compile(r"(CC-BY(?:-NC)?(?:-SA|-ND)?)-\d\.\d\b.*")
+_NO_CHANGES = re.compile(r"\bno[\s-]?deriv|\bcc[\s-]by(?:[\s-]nc)?[\s-]nd\b", re.IGNORECASE)
 
 
 def canonical(licence: str | None) -> str:
@@ -81,16 +85,19 @@ def canonical(licence: str | None) -> str:
     text = (licence or "").strip()
     if not text:
         return UNKNOWN
-    if " OR " in text:
-        names = [canonical(part.strip("() ")) for part in text.split(" OR ")]
-        return min(names, key=lambda name: (rank(name), name))
+    parts = _ALTERNATIVES.split(text)
+    names = [canonical(part.strip("() ")) for part in parts] if len(parts) > 1 else []
+    # Only known names are alternatives: free words may hold an "or", too.
+    if known := [name for name in names if _entry(name)]:
+        return min(known, key=lambda name: (rank(name), name))
     name = _SUFFIX.sub("", _SEPARATORS.sub("-", text.strip("()")).upper())
     return _BY_UPPER.get(name, text)
 
 
 def rank(licence: str | None) -> int:
     """Order of restrictiveness; 0 is the freest. Words that are not in the table have one high rank."""
-    return _TABLE.get(canonical(licence), (_UNKNOWN_RANK, ""))[0]
+    entry = _entry(canonical(licence))
+    return entry[0] if entry else _UNKNOWN_RANK
 
 
 def most_restrictive(licences: Iterable[str | None]) -> str:
@@ -101,8 +108,23 @@ def most_restrictive(licences: Iterable[str | None]) -> str:
 
 def compatible(left: str | None, right: str | None) -> bool:
     """Whether one text may be made from two sources under these licences, by the rules at the top."""
-    a, b = canonical(left), canonical(right)
-    first, second = (_TABLE.get(name, (0, name))[1] for name in (a, b))
-    if "nd" in (first, second):
+    if not (may_adapt(left) and may_adapt(right)):
         return False
+    a, b = canonical(left), canonical(right)
+    first, second = (entry[1] if (entry := _entry(name)) else name for name in (a, b))
     return first == second or "free" in (first, second) or frozenset((first, second)) in _MEETS
+
+
+def may_adapt(licence: str | None) -> bool:
+    """Whether anything may be made from a text under this licence; False for ND, also in free words."""
+    name = canonical(licence)
+    entry = _entry(name)
+    return entry[1] != "nd" if entry else not _NO_CHANGES.search(name)
+
+
+def _entry(name: str) -> tuple[int, str] | None:
+    """Order and family of a canonical name; a Creative Commons one of another version counts as 4.0."""
+    if name in _TABLE:
+        return _TABLE[name]
+    version = _VERSION.fullmatch(_SEPARATORS.sub("-", name).upper())
+    return _TABLE.get(f"{version[1]}-4.0") if version else None

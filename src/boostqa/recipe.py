@@ -126,6 +126,8 @@ def load(path: Path) -> Recipe:
         data = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise UserError(f"{path}: no such recipe; `boostqa init` writes one to start from") from error
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read as a recipe ({error.strerror}); give a YAML file") from error
     except yaml.YAMLError as error:
         raise UserError(f"{path}: not valid YAML: {error}") from error
     except UnicodeDecodeError as error:

@@ -95,6 +95,8 @@ class SeedText(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     source: str | None = None
     """Name of the source in the recipe."""
     license: str | None = None
+    cluster: str | None = None
+    """Id of the seed's duplicate cluster: what is made from it or its like goes to one side of the split."""
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

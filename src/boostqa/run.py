@@ -14,6 +14,8 @@ from __future__ import annotations
 
 import fcntl
 import os
+import secrets
+import shutil
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -49,10 +51,9 @@ class Run:
             raise UserError(
                 f"{root}: no run here (run.json is missing); give the folder that `boostqa run --out` made"
             )
-        if run.info["layout"] != RUN_VERSION:
-            raise UserError(
-                f"{root}/run.json: layout {run.info['layout']!r}, this version reads {RUN_VERSION}"
-            )
+        if run.info.get("layout") != RUN_VERSION:
+            found = run.info.get("layout")
+            raise UserError(f"{root}/run.json: layout {found!r}, this version reads {RUN_VERSION}")
         return run
 
     @property
@@ -84,8 +85,12 @@ class Run:
         Raises:
             UserError: when another process holds it; names its process id.
         """
+        try:
+            with storage_errors(self.root):
+                self.root.mkdir(parents=True, exist_ok=True)
+        except (FileExistsError, NotADirectoryError) as error:
+            raise UserError(f"--out {self.root}: a file is in the way; give a folder") from error
         with storage_errors(self.root):
-            self.root.mkdir(parents=True, exist_ok=True)
             handle = os.open(self.root / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
         try:
             try:
@@ -158,9 +163,31 @@ class Run:
             self.save()
         return fingerprint
 
-    def forget(self, segment: str, name: str) -> None:
-        """Forgets an entry's identity and timing, after its folder was removed."""
-        self.info["entries"].pop(f"{segment}/{name}", None)
+    def discard(self, paths: list[Path], entries: list[str]) -> None:
+        """Forgets entries (`segment/name`) and removes their folders, safe against a kill at any moment.
+
+        First run.json forgets them, then each folder leaves its place by a rename, then it is removed; what a
+        kill leaves is swept at the next start. So no half-removed folder can be taken for a result.
+
+        Raises:
+            StorageStop: when a folder cannot be renamed or removed.
+        """
+        for key in entries:
+            self.info["entries"].pop(key, None)
+        self.save()
+        for path in paths:
+            with storage_errors(path):
+                if path.exists():
+                    path.rename(self.root / f".trash-{secrets.token_hex(6)}")
+        self.sweep()
+
+    def sweep(self) -> None:
+        """Removes what killed sessions left half-written or half-removed in the run's own folder."""
+        for left in self.root.glob(".*.tmp"):
+            left.unlink(missing_ok=True)
+        for trash in self.root.glob(".trash-*"):
+            with storage_errors(trash):
+                shutil.rmtree(trash)
 
     def note_time(self, segment: str, name: str, seconds: float) -> None:
         """Adds to the wall time spent on an entry, in seconds."""
@@ -170,7 +197,12 @@ class Run:
     # Sessions
 
     def begin_session(self, command: list[str]) -> None:
-        """Notes the start of a process on this run."""
+        """Notes the start of a process on this run; one that was killed before ended when it last wrote."""
+        for session in self.info["sessions"][-1:]:
+            if "end" not in session:
+                written = [p.stat().st_mtime for p in (self.root / "ledger").glob("*/*/*/*.zst")]
+                last = max([(self.root / "run.json").stat().st_mtime, *written])
+                session |= {"end": _stamp(last), "message": "killed"}
         self.info["sessions"].append({"start": _now(), "version": __version__, "command": command})
         self.save()
 
@@ -197,4 +229,8 @@ class Run:
 
 
 def _now() -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    return _stamp(time.time())
+
+
+def _stamp(seconds: float) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))

@@ -7,17 +7,16 @@ run now, hands tasks to the executor, and writes an entry's manifest when its la
 from __future__ import annotations
 
 import asyncio
-import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
-from boostqa.errors import ContractError, Stop, UserError
+from boostqa.errors import ContractError, Interrupted, Stop, UserError
 from boostqa.identity import digest, digest_bytes
 from boostqa.llm.budget import Amount
-from boostqa.pipeline import PIPELINE, Entry, entries, part_of
-from boostqa.recipe import Recipe, dump, identity_of, stages_in_order
+from boostqa.pipeline import PIPELINE, Entry, Part, entries, part_of
+from boostqa.recipe import Recipe, identity_of
 from boostqa.run import Run
 from boostqa.schedule import Node, Schedule, Task
 from boostqa.shard import Counts
@@ -80,6 +79,8 @@ class Runner:
         self.recipe = recipe
         self.run = run
         self.progress = progress
+        self.plan_mark = ""
+        """Hash of an edited plan, noted with the round that is made from it."""
         self._active: dict[str, int] = {}
         self._since: dict[str, float] = {}
 
@@ -87,13 +88,21 @@ class Runner:
         """Whether nothing is left to do, so that no endpoint need be reached."""
         if until or any(name not in self._begun() for name in self.recipe.source_names):
             return False
-        done = all(
+        release = entry_folder(self.run, "release", entries("release")[0])
+        return (
+            self.segments_complete()
+            and self._next_round() is None
+            and self._released()
+            and release.manifest() is not None
+        )
+
+    def segments_complete(self) -> bool:
+        """Whether all entries of all segments begun so far are done."""
+        return all(
             entry_folder(self.run, segment["name"], entry).manifest() is not None
             for segment in self.run.segments
             for entry in entries(part_of(segment["name"]))
         )
-        release = entry_folder(self.run, "release", entries("release")[0])
-        return done and self._next_round() is None and self._released() and release.manifest() is not None
 
     async def __call__(self, executor: Executor, until: str | None = None) -> None:
         """Runs what is missing, up to and including the entry `until` if given.
@@ -102,25 +111,41 @@ class Runner:
             ChangedRun: results of another recipe are in the folder.
             Stop: budget, provider, storage or the user ended the run; resumable.
         """
+        begun = {segment["name"] for segment in self.run.segments}
+        heads_only = until in _names("head") and until not in _names("round")
         for segment in self.segments():
-            await self._segment(executor, segment, until)
-            if until and until in [entry.name for entry in entries(part_of(segment))]:
+            if heads_only and part_of(segment) == "round" and segment not in begun:
+                return
+            here = until if until in _names(segment) else None
+            made = self._manifest(segment, here) is None
+            await self._segment(executor, segment, here)
+            if here and (made or self._manifest(segment, _names(segment)[-1]) is None):
                 return
         if until is None or until == "dataset":
             await self.release(executor)
 
-    def accept_recipe(self) -> None:
-        """Compares the recipe with what the folder was made with, then makes it the recipe in force.
+    def _manifest(self, segment: str, name: str | None) -> dict[str, Any] | None:
+        """Manifest of an entry by name; None while it is not done."""
+        return (
+            entry_folder(self.run, segment, self._entry(part_of(segment), name)).manifest() if name else None
+        )
+
+    @staticmethod
+    def _entry(part: Part, name: str | None) -> Entry:
+        return next(entry for entry in entries(part) if entry.name == name)
+
+    def accept_recipe(self, redone: Collection[str] = ()) -> None:
+        """Compares the recipe with what the folder was made with, but for the entries that will be `redone`.
 
         Raises:
             ChangedRun: naming what changed; nothing is written then.
         """
         for segment in self.run.segments:
             for entry in entries(part_of(segment["name"])):
-                if f"{segment['name']}/{entry.name}" in self.run.info["entries"]:
+                key = f"{segment['name']}/{entry.name}"
+                if key in self.run.info["entries"] and key not in redone:
                     stage = self._stage(entry, segment["name"])
                     self.run.claim(segment["name"], entry.name, self.identity(entry, segment["name"], stage))
-        self.run.write_recipe(dump(self.recipe))
 
     def segments(self) -> Iterator[str]:
         """Segments begun earlier, then the head or a grown head for new sources, then rounds while wanted."""
@@ -139,7 +164,8 @@ class Runner:
             self.run.add_segment({"name": name, "sources": new})
             yield name
         while (number := self._next_round()) is not None:
-            self.run.add_segment({"name": f"round-{number}"})
+            segment = {"name": f"round-{number}"}
+            self.run.add_segment(segment | ({"plan": self.plan_mark} if self.plan_mark else {}))
             yield f"round-{number}"
 
     def _begun(self) -> set[str]:
@@ -187,6 +213,7 @@ class Runner:
         self._complete_entries(segment, schedule)
         running: dict[asyncio.Task[None], tuple[Node, str]] = {}
         names = [s["name"] for s in self.run.segments]
+        sources = next((s.get("sources") for s in self.run.segments if s["name"] == segment), None)
         try:
             while not schedule.complete:
                 while len(running) < executor.slots and (found := schedule.next()):
@@ -198,6 +225,7 @@ class Runner:
                         kind=node.kind,
                         shard=shard,
                         segments=names,
+                        sources=sources,
                     )
                     running[asyncio.create_task(executor.submit(task))] = found
                     self._clock(segment, node.entry.name, +1)
@@ -211,12 +239,13 @@ class Runner:
                     finished.result()
                     schedule.finish(node, shard)
                 self._complete_entries(segment, schedule)
-        except Stop:
+        except Stop as stop:
             # Calls in flight are being paid: let the records in work finish, start no others.
             executor.drain()
-            if running:
-                await asyncio.wait(running, timeout=DRAIN_SECONDS)
-            raise
+            ended = (await asyncio.wait(running, timeout=DRAIN_SECONDS))[0] if running else set()
+            # Tasks that were only told to end may be heard first; the cause is what the user needs.
+            causes = [stop, *(e for task in ended if (e := task.exception()) is not None)]
+            raise next((e for e in causes if not isinstance(e, Interrupted)), stop) from None
         finally:
             for task_left in running:
                 task_left.cancel()
@@ -228,8 +257,16 @@ class Runner:
         for entry, folder in {n.entry.name: (n.entry, n.folder) for n in schedule.nodes}.values():
             if schedule.entry_complete(entry) and not folder.manifest_path.exists():
                 known = self.run.info["entries"][f"{segment}/{entry.name}"]
+                before = (
+                    entry_folder(self.run, segment, self._entry(entry.part, entry.input)).manifest()
+                    if entry.input
+                    else None
+                )
                 counts = folder.commit_manifest(
-                    schedule.outputs(entry), known["identity"], known["fingerprint"]
+                    schedule.outputs(entry),
+                    known["identity"],
+                    known["fingerprint"],
+                    expected=before["counts"]["kept"] if before else None,
                 )
                 self.run.save()
                 self.progress.entry(segment, entry.name, counts)
@@ -251,8 +288,7 @@ class Runner:
         stage = self._stage(entry, "release")
         folder = entry_folder(self.run, "release", entry)
         if not self._released():
-            shutil.rmtree(folder.path, ignore_errors=True)
-            self.run.forget("release", entry.name)
+            self.run.discard([folder.path], [f"release/{entry.name}"])
         self.run.claim("release", entry.name, self.identity(entry, "release", stage))
         if folder.manifest() is None:
             schedule = Schedule([(entry, stage, folder)])
@@ -286,8 +322,20 @@ class Runner:
         }
         if part_of(segment) == "release":
             identity["revoked"] = sorted(self.run.revoked)
+            identity["accepted"] = self._contents(entry)
             identity["config"] = stage.config.model_dump(mode="json")
         return identity
+
+    def _contents(self, entry: Entry) -> dict[str, int]:
+        """Records kept by each complete entry that the release reads: a finished round changes the release."""
+        refs = {ref for group in entry.reads.values() for ref in group}
+        found = {}
+        for segment in self.run.segments:
+            for other in entries(part_of(segment["name"])):
+                manifest = entry_folder(self.run, segment["name"], other).manifest()
+                if other.ref in refs and manifest is not None:
+                    found[f"{segment['name']}/{other.name}"] = manifest["counts"]["kept"]
+        return found
 
     def _inputs(self, entry: Entry, segment: str) -> dict[str, str]:
         """Fingerprints of all entries whose results this one may read."""
@@ -301,41 +349,11 @@ class Runner:
                 read = other.ref in refs and (
                     place != segment or PIPELINE.index(other) < PIPELINE.index(entry)
                 )
-                if direct or read:
-                    found[f"{place}/{other.name}"] = self.run.info["entries"][f"{place}/{other.name}"][
-                        "fingerprint"
-                    ]
+                known = self.run.info["entries"].get(f"{place}/{other.name}")
+                if known is not None and (direct or read):
+                    found[f"{place}/{other.name}"] = known["fingerprint"]
         return found
-
-
-def redo(run: Run, name: str) -> None:
-    """Removes the results of an entry and of everything after it, so that the next run makes them again.
-
-    The ledger stays: what was paid is found again. Later segments go as a whole, since they build on these.
-
-    Raises:
-        UserError: for a name that is not in the pipeline.
-    """
-    if name not in stages_in_order():
-        raise UserError(f"--redo {name}: no such stage; known: {', '.join(stages_in_order())}")
-    place = next((i for i, s in enumerate(run.segments) if name in _names(s["name"])), None)
-    if place is not None:
-        segment = run.segments[place]["name"]
-        _remove(run, segment, _names(segment)[_names(segment).index(name) :])
-        for later in run.segments[place + 1 :]:
-            _remove(run, later["name"], _names(later["name"]))
-            shutil.rmtree(run.root / later["name"], ignore_errors=True)
-        run.info["segments"] = run.info["segments"][: place + 1]
-    _remove(run, "release", _names("release"))
-    run.save()
 
 
 def _names(segment: str) -> list[str]:
     return [entry.name for entry in entries(part_of(segment))]
-
-
-def _remove(run: Run, segment: str, names: list[str]) -> None:
-    for entry in entries(part_of(segment)):
-        if entry.name in names:
-            shutil.rmtree(entry_folder(run, segment, entry).path, ignore_errors=True)
-            run.forget(segment, entry.name)

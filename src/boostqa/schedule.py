@@ -34,6 +34,8 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     shard: str
     segments: list[str]
     """Segments begun so far, in order: what the task may read."""
+    sources: list[str] | None = None
+    """Seed sources of the segment; None where it reads none."""
 
 
 @dataclass(eq=False)

@@ -16,14 +16,19 @@ from pathlib import Path
 from typing import Any
 
 from boostqa.check import check_files, preflight, start_embedded
+from boostqa.child import Setup, event_loop
 from boostqa.errors import BoostQAError, Interrupted, UserError
-from boostqa.executor import LocalExecutor, ProcessExecutor, Setup
+from boostqa.executor import LocalExecutor, ProcessExecutor
+from boostqa.identity import digest_bytes
 from boostqa.llm.budget import Governor, Limits
 from boostqa.llm.clients import Address
 from boostqa.llm.ledger_files import index_run, spent
-from boostqa.recipe import Recipe, load
+from boostqa.pipeline import entries
+from boostqa.recipe import Recipe, dump, load
+from boostqa.redo import check_stage, redo, redo_scope
 from boostqa.run import Run
-from boostqa.runner import Progress, Runner, Silent, redo
+from boostqa.runner import Progress, Runner, Silent
+from boostqa.view import entry_folder
 
 STOP_SECONDS = 4.0
 """After Ctrl-C: how long records in work may finish; with the clean-up this stays below 5 s."""
@@ -47,26 +52,83 @@ def run_session(recipe_path: Path, options: Options, progress: Progress) -> Run:
     Raises:
         UserError: before anything was paid. Stop: later, resumable. See `errors.py`.
     """
-    recipe = load(recipe_path)
-    if options.plan is not None:
-        plan = recipe.plan.model_copy(update={"edited": str(options.plan.resolve())})
-        recipe = recipe.model_copy(update={"plan": plan})
+    recipe, plan_mark = _recipe(recipe_path, options)
     check_files(recipe)
     run = Run(options.out)
     with run.lock():
-        if (options.out / "run.json").exists():
-            run = Run.open(options.out)
-            for left in run.root.glob(".*.tmp"):  # a killed session's half-written run.json
-                left.unlink(missing_ok=True)
-        if options.redo:
-            redo(run, options.redo)
+        run = _open(options.out)
+        scope = redo_scope(run, options.redo) if options.redo else []
+        if plan_mark:
+            scope = scope or _replan_scope(run, plan_mark)
+        runner = Runner(recipe, run, progress)
+        runner.accept_recipe(scope)
         with _session(run), ExitStack() as stack:
-            runner = Runner(recipe, run, progress)
-            runner.accept_recipe()
-            if not runner.idle(options.until):
+            if scope or not runner.idle(options.until):
                 addresses = start_embedded(recipe, stack)
-                asyncio.run(_run(runner, options, progress, addresses))
+                event_loop(preflight(recipe, addresses))
+                if scope:
+                    redo(run, scope)
+                run.write_recipe(dump(recipe))
+                runner.plan_mark = plan_mark
+                event_loop(_run(runner, options, progress, addresses))
     return run
+
+
+def _recipe(path: Path, options: Options) -> tuple[Recipe, str]:
+    """The recipe with the command line's additions, all checked, and the mark of an edited plan."""
+    recipe = load(path)
+    if options.until:
+        check_stage("--until", options.until)
+    for other in options.reuse:
+        Run.open(other)
+    if options.plan is None:
+        return recipe, ""
+    if not options.plan.is_file():
+        raise UserError(
+            f"--plan {options.plan}: no such file; a round's plan stands in its folder as plan.csv"
+        )
+    plan = recipe.plan.model_copy(update={"edited": str(options.plan.resolve())})
+    return recipe.model_copy(update={"plan": plan}), digest_bytes(options.plan.read_bytes())
+
+
+def _open(root: Path) -> Run:
+    """The run in `root`, swept, or a new one.
+
+    Raises:
+        UserError: when the folder holds something that is not a run: a run must not touch it.
+    """
+    if (root / "run.json").exists():
+        run = Run.open(root)
+        run.sweep()
+        return run
+    strangers = sorted(path.name for path in root.iterdir() if path.name != ".lock")
+    if strangers:
+        raise UserError(
+            f"--out {root}: holds {strangers[0]!r} but no run.json; give an empty or a new folder"
+        )
+    return Run(root)
+
+
+def _replan_scope(run: Run, mark: str) -> list[str]:
+    """What an edited plan replaces: the plan of the latest round, if nothing was made from it yet.
+
+    Raises:
+        UserError: when the round is being made from another plan.
+    """
+    rounds = [segment for segment in run.segments if segment["name"].startswith("round-")]
+    if not rounds or rounds[-1].get("plan") == mark:
+        return []
+    name = rounds[-1]["name"]
+    folders = {entry.name: entry_folder(run, name, entry) for entry in entries("round")}
+    last = list(folders.values())[-1]
+    if last.manifest() is not None or folders["plan"].manifest() is None:
+        return []
+    if any((run.root / "ledger" / name).glob("synthesize/*/*")):
+        raise UserError(
+            f"--plan: {name} is being made from another plan already; finish it (the edited plan then serves the "
+            "next round), or add --redo plan"
+        )
+    return [f"{name}/{entry}" for entry in folders]
 
 
 @contextmanager
@@ -85,7 +147,6 @@ def _session(run: Run) -> Iterator[None]:
 
 async def _run(runner: Runner, options: Options, progress: Progress, addresses: dict[str, Address]) -> None:
     recipe, run = runner.recipe, runner.run
-    await preflight(recipe, addresses)
     governor = Governor(_limits(recipe), spent(run.root), _hours(run))
     index_run(run.root, options.reuse).close()
     setup = Setup(root=str(run.root), recipe=recipe.model_dump(mode="json"), addresses=addresses)
@@ -128,7 +189,7 @@ def _limits(recipe: Recipe) -> Limits:
 
 
 def _hours(run: Run) -> float:
-    """Wall time of earlier sessions, in hours; one that was killed counts until the run.json's last change."""
+    """Wall time of earlier sessions, in hours."""
     total = 0.0
     for session in run.info["sessions"][:-1]:
         start, end = (_seconds(session.get(key)) for key in ("start", "end"))
@@ -159,9 +220,13 @@ def remove_seeds(path: Path, seeds: list[str]) -> Run:
                     f"--seed {seed}: {run.root} has no such seed; `boostqa show` prints a record's parents"
                 )
         run.revoke(seeds)
-        if any(segment["name"].startswith("round-") for segment in run.segments):
+        release = entry_folder(run, "release", entries("release")[0])
+        if Runner(recipe, run, Silent()).segments_complete():
             setup = Setup(root=str(run.root), recipe=recipe.model_dump(mode="json"))
-            asyncio.run(_release_again(recipe, run, setup))
+            event_loop(_release_again(recipe, run, setup))
+        else:
+            # The run will release when it is complete; what was released so far must not stay.
+            run.discard([release.path], [f"release/{release.path.name}"])
     return run
 
 

@@ -32,7 +32,17 @@ if TYPE_CHECKING:
 
 COUNTS = "boostqa.counts"
 GROUPS = "boostqa.groups"
-_STORAGE_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EROFS, errno.EIO)
+STORAGE_ERRORS = {
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EFBIG,
+    errno.EACCES,
+    errno.EPERM,
+    errno.EROFS,
+    errno.EIO,
+    errno.EMFILE,
+}
+"""What a full, broken or forbidden disk says."""
 
 
 @contextmanager
@@ -45,7 +55,7 @@ def storage_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in _STORAGE_ERRORS:
+        if error.errno in STORAGE_ERRORS:
             raise StorageStop(
                 f"{path}: cannot write ({error.strerror}); free space or fix permissions, then run the same command"
             ) from error
@@ -168,7 +178,11 @@ def fates(inputs: Iterable[tuple[str, str]], outputs: list[Record], where: str) 
     Raises:
         ContractError: an id twice in the output, or an input that vanished (only a task with children may).
     """
-    kinds = dict(inputs)
+    pairs = list(inputs)
+    kinds = dict(pairs)
+    if len(kinds) != len(pairs):
+        double = next(i for i, n in Counter(i for i, _ in pairs).items() if n > 1)
+        raise ContractError(f"{where}: record {double} went in twice")
     seen = {record.id for record in outputs}
     if len(seen) != len(outputs):
         double = next(i for i, n in Counter(r.id for r in outputs).items() if n > 1)
@@ -323,8 +337,12 @@ class EntryFolder:
 
         return int(pq.read_metadata(self.kept(shard)).num_rows)
 
-    def commit_manifest(self, shards: list[str], identity: Mapping[str, Any], fingerprint: str) -> Counts:
+    def commit_manifest(
+        self, shards: list[str], identity: Mapping[str, Any], fingerprint: str, expected: int | None = None
+    ) -> Counts:
         """Sums the shards' counts, checks them against the files, and writes the manifest.
+
+        `expected` is the number of records that the entry before kept, where there is one.
 
         Raises:
             ContractError: counts that do not add up, or a dropped file that does not belong to its kept file.
@@ -347,6 +365,10 @@ class EntryFolder:
                 "bytes": self.kept(shard).stat().st_size,
             }
             total += counts
+        if expected is not None and total.inputs != expected:
+            raise ContractError(
+                f"{self.path.name}: {expected} records were kept before, {total.inputs} came in"
+            )
         manifest = {
             "fingerprint": fingerprint,
             "identity": identity,

@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Any
 
 from boostqa.errors import BoostQAError, ContractError, Interrupted, StorageStop
 from boostqa.llm.ledger import Journal, LedgerWriter, current_journal, current_record
-from boostqa.pipeline import PIPELINE, Entry, part_of
+from boostqa.pipeline import PIPELINE, part_of
 from boostqa.recipe import Recipe
 from boostqa.record import Record
 from boostqa.run import Run
 from boostqa.schedule import Task, shard_name
-from boostqa.shard import read_parquet, read_records, rows_table
+from boostqa.shard import STORAGE_ERRORS, read_parquet, read_records, rows_table
 from boostqa.stage import Gather, Kit, Map, Shuffle, Stage
 from boostqa.view import View, cached_state
 
@@ -64,7 +64,7 @@ class Worker:
             BoostQAError: what the step raised, or `StorageStop` when memory ran out.
         """
         entry = next(e for e in PIPELINE if e.part == part_of(task.segment) and e.name == task.entry)
-        stage = self._stage(entry, task.segment)
+        stage = self.recipe.stage(entry.stage, task.sources)
         view = View(self.run, entry, task.segment, task.segments)
         step = next(s for s in stage.steps() if s.name == task.step)
         try:
@@ -79,10 +79,6 @@ class Worker:
                 f"{task.segment}/{task.entry}.{task.step} {task.shard}: out of memory; use fewer --workers or a "
                 "smaller seeds.shard_size in a new run"
             ) from error
-
-    def _stage(self, entry: Entry, segment: str) -> Stage:
-        sources = next((s.get("sources") for s in self.run.segments if s["name"] == segment), None)
-        return self.recipe.stage(entry.stage, sources)
 
     def _kit(self, task: Task, view: View, models: dict[str, list[Any]] | None = None) -> Kit:
         return Kit(
@@ -162,42 +158,53 @@ class Worker:
             return []
         results: list[list[Any]] = [[] for _ in records]
         failures: list[str] = []
+        ended: list[BaseException] = []
         waiting = iter(enumerate(records))
 
         async def lane() -> None:
-            for place, record in waiting:
-                if self.stopping:
-                    raise Interrupted("stopped; the same command resumes the run")
-                current_record.set(record.id)
-                try:
-                    results[place] = list(await step.run(record, kit))
-                except BoostQAError:
-                    raise
-                except Exception as error:  # one record must not end the run; counted and bounded below
-                    where = traceback.extract_tb(error.__traceback__)[-1]
-                    message = f"{type(error).__name__}: {error} ({Path(where.filename).name}:{where.lineno})"
-                    failures.append(f"{record.id}: {message}")
-                    results[place] = [] if step.rows else [record.drop(kit.entry, "internal_error", message)]
+            try:
+                for place, record in waiting:
+                    if self.stopping:
+                        raise Interrupted("stopped; the same command resumes the run")
+                    results[place] = await self._one(step, record, kit, failures)
                     if len(failures) > max(5, MAX_INTERNAL_ERRORS * len(records)):
                         listed = "\n  ".join(failures[:5])
                         raise ContractError(
                             f"{kit.entry}.{step.name} {kit.shard}: many records fail:\n  {listed}"
-                        ) from error
-                self.on_record()
+                        )
+                    self.on_record()
+            except BaseException as error:
+                # The other lanes still finish the record in work, since its calls are being paid.
+                self.stopping = True
+                ended.append(error)
+                raise
 
         lanes = [asyncio.create_task(lane()) for _ in range(min(RECORDS_AT_ONCE, len(records)))]
         try:
-            # When one lane stops, the others still finish the record in work: its calls are being paid.
-            await asyncio.wait(lanes, return_when=asyncio.FIRST_EXCEPTION)
-            self.stopping = self.stopping or any(lane.done() and lane.exception() for lane in lanes)
-            ends = await asyncio.gather(*lanes, return_exceptions=True)
+            await asyncio.gather(*lanes, return_exceptions=True)
         finally:
             for left in lanes:
                 left.cancel()
-        errors = [end for end in ends if isinstance(end, BaseException)]
-        if errors:
-            raise next((error for error in errors if not isinstance(error, Interrupted)), errors[0])
+        if ended:
+            raise next((error for error in ended if not isinstance(error, Interrupted)), ended[0])
         return [item for part in results for item in part]
+
+    async def _one(self, step: Map, record: Record, kit: Kit, failures: list[str]) -> list[Any]:
+        """What the step makes of one record; an unexpected exception ends the record, not the run."""
+        current_record.set(record.id)
+        try:
+            return list(await step.run(record, kit))
+        except (BoostQAError, MemoryError):
+            raise
+        except Exception as error:
+            if isinstance(error, OSError) and error.errno in STORAGE_ERRORS:
+                raise StorageStop(
+                    f"{kit.entry} {kit.shard}: {error}; free what is full, then go on"
+                ) from error
+            where = traceback.extract_tb(error.__traceback__)[-1]
+            message = f"{type(error).__name__}: {error} ({Path(where.filename).name}:{where.lineno})"
+            failures.append(f"{record.id}: {message}")
+            return [] if step.rows else [record.drop(kit.entry, "internal_error", message)]
 
 
 async def _call(run: Callable[..., Any], first: Any, kit: Kit) -> list[Any]:

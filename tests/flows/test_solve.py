@@ -4,11 +4,13 @@ import math
 import pytest
 
 from boostqa.flows.solve import (
+    Tally,
     letter_probabilities,
     measured_level,
     pooled,
     solve,
     solve_request,
+    sound,
     tally,
     tally_from,
     tally_scores,
@@ -31,8 +33,38 @@ def test_samples_are_separate_requests_and_count_by_value():
     found, model = attempts(said("4"), said("4.0"), said("5"), Outcome.TRUNCATED, Outcome.FAILED)
     assert [request.sample for request in model.asked] == [0, 1, 2, 3, 4]
     counts = tally(found, "4", "calculation")
-    assert (counts.agree, counts.differ, counts.rival, counts.rival_votes) == (2, 2, "5", 1)
+    assert (counts.agree, counts.differ, counts.rival, counts.rival_votes) == (2, 1, "5", 1)
+    assert (counts.truncated, counts.failed) == (1, 1)
     assert counts.pass_rate == 0.5
+
+
+def test_whoever_says_another_thing_in_words_is_counted():
+    found, _ = attempts(said("Napoleon"), *[said("Wellington"), said("wellington.")] * 3, said("Blücher"))
+    counts = tally(found, "Napoleon", "short_answer")
+    assert (counts.agree, counts.differ, counts.unclear) == (1, 0, 7)
+    assert (counts.rival, counts.rival_votes) == ("Wellington", 6)
+    assert counts.pass_rate is None
+    assert not counts.reached(1, 0.1)
+    assert counts.reached(1, 0.1) == sound(counts, guessable=False)
+
+
+def test_what_was_cut_off_measures_hardness_only_where_something_ended():
+    found, _ = attempts(Outcome.TRUNCATED, Outcome.TRUNCATED)
+    assert tally(found, "4").pass_rate is None
+    found, _ = attempts(said("4"), Outcome.TRUNCATED, Outcome.TRUNCATED, Outcome.TRUNCATED)
+    counts = tally(found, "4", "calculation")
+    assert counts.pass_rate == 0.25
+    assert counts.reached(1, 1.0)
+    assert tally_from("s", tally_scores("s", counts)) == counts
+
+
+def test_the_right_answer_to_a_hard_question_is_the_first_choice():
+    assert sound(Tally(agree=2, differ=8, rival_votes=1), guessable=False)
+    assert not sound(Tally(agree=2, differ=8, rival_votes=2), guessable=False)
+    assert not sound(Tally(agree=1, differ=7, rival_votes=1), guessable=False)
+    assert not sound(Tally(agree=3, differ=5, rival_votes=2), guessable=True)
+    assert sound(Tally(agree=1), guessable=False)
+    assert not sound(Tally(truncated=3), guessable=False)
 
 
 def test_nothing_that_counts_gives_no_pass_rate():

@@ -67,6 +67,54 @@ def test_names_demand_and_words_must_stay(question, why):
     assert why in off(item(question, seed=FACT))
 
 
+CAPITAL = SeedText(id="c", question="What is the capital of Australia?", answer="Canberra")
+GAS = SeedText(id="g", question="Which gas do plants take in from the air?", answer="carbon dioxide")
+GARDEN = SeedText(
+    id="r",
+    question="A rectangular garden is 8 m long and 5 m wide. What is its area in square metres?",
+    answer="40",
+    formula="a * b",
+    variables={"a": 8.0, "b": 5.0},
+)
+TANK = SeedText(
+    id="t",
+    question="A tank holds 50 litres. Then 20 litres flow out. How many litres are left?",
+    answer="30",
+    formula="a - b",
+    variables={"a": 50.0, "b": 20.0},
+)
+
+
+@pytest.mark.parametrize("close", [False, True])
+@pytest.mark.parametrize(
+    ("seed", "question"),
+    [
+        (CAPITAL, "Name the currency used in Australia, please?"),
+        (GAS, "Into which sugar do plants convert water?"),
+        (GARDEN, "What is the perimeter of a rectangular garden 8 m long and 5 m wide?"),
+        (GARDEN, "A rectangular garden has an area 8 m long and 5 m wide. What is its perimeter in metres?"),
+        (TANK, "How many litres are left in a tank that holds 20 litres after 50 litres flow out?"),
+        (TANK, "A tank holds 20 litres. Then 50 litres flow out of it. How many litres are left?"),
+        (
+            TANK,
+            "Water flows out until 50 litres are left after 20 litres. How many litres did the tank hold?",
+        ),
+        (TANK, "How many litres did the tank hold if 50 litres are left when 20 litres flow out?"),
+    ],
+)
+def test_another_quantity_other_roles_and_the_inverse_are_found(seed, question, close):
+    found = variant(item(question, seed.answer, seed=seed), Limits(close_variants=close))
+    assert found is not None
+    assert found.reason == "off_variant"
+
+
+def test_numbers_that_the_formula_treats_alike_may_change_places():
+    turned = "What is the area in square metres of a rectangular garden 5 m wide and 8 m long?"
+    assert off(item(turned, seed=GARDEN)) is None
+    kept = "How many litres are left in a tank when 20 litres flow out and it holds 50 litres before?"
+    assert off(item(kept, seed=TANK)) is None
+
+
 def test_formulas_must_stay():
     seed = SeedText(id="m", question="Find the derivative of $x^2 + 1$ with respect to $x$.", answer="$2x$")
     assert off(item("Differentiate: find the derivative of $x^2 - 1$ by $x$.", seed=seed)) is not None
@@ -122,7 +170,9 @@ def close(question, seed):
     ("question", "why"),
     [
         ("The male who wrote Middlemarch used which pen name for the novel? Who was it?", "2 question marks"),
-        ("Middlemarch is a novel. Who wrote it?", "keeps"),
+        ("Middlemarch is a book. Who wrote it?", "keeps"),
+        ("Who wrote the novel Middlemarch under a female pen name?", "has 'femal' for 'male'"),
+        ("Who wrote the novel Middlemarch under a male pen name.", "does not end"),
         ("Who wrote the novel Middlemarch under a male pen name, and how was it?", "more than one thing"),
         ("Who wrote the novel Middlemarch, a novel with a male pen name?", "says 'novel' more often"),
         ("Who wrote the novel Middlemarch in England under a male pen name?", "brings in the name 'England'"),
@@ -146,7 +196,9 @@ def test_the_examples_in_the_prompts_pass_the_checks(name):
         seed = SeedText(id="e", question=asked.content.partition("\n")[2], answer="zzz")
         strategy = "vary_numbers" if name == "vary_numbers" else "vary"
         example = item(json.loads(told.content)["question"], "zzz", seed=seed, strategy=strategy)
-        assert variant(example, Limits(close_variants=True, max_copied_variant=0.85)) is None
+        # `vary` is for writers that need not be held close.
+        limits = Limits(close_variants=name != "vary", max_copied_variant=0.85)
+        assert variant(example, limits) is None
 
 
 def test_a_word_exchanged_in_a_copy_is_still_a_copy():

@@ -118,6 +118,58 @@ def test_call_in_flight_may_free_what_another_needs() -> None:
     asyncio.run(go())
 
 
+def test_repeats_of_calls_in_flight_are_not_held_up_by_a_call_that_waits() -> None:
+    async def go() -> None:
+        account = Account("w", connect(Governor(Limits(requests=2))))
+        one = Amount(requests=1)
+        ends: list[str] = []
+
+        async def call() -> None:
+            reserved = one
+            await account.reserve(one)
+            try:
+                await asyncio.sleep(0.01)  # answered 500, so it wants to send a second request
+                await account.reserve(one, repeat=True)
+                reserved += one
+            except BudgetStop:
+                ends.append("stop")
+            finally:
+                account.settle(reserved, one)
+
+        async def third() -> None:
+            try:
+                await account.reserve(one)
+            except BudgetStop:
+                ends.append("third")
+
+        await asyncio.wait_for(asyncio.gather(call(), call(), third()), 2)
+        assert ends == ["stop", "stop", "third"]
+
+    asyncio.run(go())
+
+
+def test_what_is_settled_while_the_governor_is_asked_is_not_overlooked() -> None:
+    async def go() -> None:
+        governor = Governor(Limits(tokens=1000))
+        slow = asyncio.Event()
+
+        async def ask(message: Ask) -> Grant:
+            grant = governor.ask(message)
+            if grant.stop:
+                await slow.wait()
+            return grant
+
+        account = Account("w", ask)
+        await account.reserve(Amount(tokens=900))
+        second = asyncio.create_task(account.reserve(Amount(tokens=900)))
+        await asyncio.sleep(0.01)
+        account.settle(Amount(tokens=900), Amount(tokens=50))
+        slow.set()  # the answer, "no", is older than what is free by now; nothing is in flight any more
+        await asyncio.wait_for(second, 1)
+
+    asyncio.run(go())
+
+
 def test_hours_are_summed_over_starts() -> None:
     now = [0.0]
 
@@ -201,7 +253,7 @@ def test_money_budget_needs_prices_in_one_currency() -> None:
     assert check_prices({"a": dollars, "b": ModelConfig(base_url="embedded")}, 5.0) == "USD"
     assert check_prices({"a": model()}, None) == ""
     with pytest.raises(
-        UserError, match=r"budget\.money = 5\.0: the price of models\.b \(m\) is unknown.*budget\.tokens"
+        UserError, match=r"budget\.money = 5\.0: models\.b \(m\) has no known price.*budget\.tokens"
     ):
         check_prices({"a": dollars, "b": model()}, 5.0)
     with pytest.raises(UserError, match="in CNY and USD; state them all in one currency"):

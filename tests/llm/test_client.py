@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import socket
 import time
 from collections.abc import Awaitable, Callable, Iterator
@@ -13,8 +14,9 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from boostqa.errors import BudgetStop, ProviderStop, UserError
-from boostqa.llm.budget import Account, Amount, Governor, Limits
+from boostqa.errors import BudgetStop, ProviderStop, StorageStop, UserError
+from boostqa.llm import ledger as ledger_module
+from boostqa.llm.budget import Account, Governor, Limits
 from boostqa.llm.check import probe_endpoint
 from boostqa.llm.clients import Address, Clients
 from boostqa.llm.config import ModelConfig
@@ -674,7 +676,7 @@ def test_check_names_the_users_mistake(fields: dict[str, Any], message: str) -> 
     assert run(go).seen == []
 
 
-def test_amounts_are_settled_when_a_call_is_cancelled() -> None:
+def test_amounts_are_settled_when_a_call_is_cancelled(tmp_path: Path) -> None:
     async def hang() -> None:
         await asyncio.sleep(30)
 
@@ -685,13 +687,164 @@ def test_amounts_are_settled_when_a_call_is_cancelled() -> None:
             return governor.ask(message)
 
         account = Account("w", ask_governor)
-        async with Clients({"a": config(server)}, account=account) as clients:
-            task = asyncio.create_task(clients.model("a").chat(ask()))
+        async with LedgerWriter() as writer, Clients({"a": config(server)}, account=account) as clients:
+            journal = writer.open(tmp_path, PLACE, "s")
+            with journal_set(journal):
+                task = asyncio.create_task(clients.model("a").chat(ask(max_tokens=1000)))
             await asyncio.sleep(0.05)
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
             assert clients.snapshot()[0]["in_flight"] == 0
+            await journal.close()
         await account.close()
-        assert governor.left() == Limits(tokens=10_000).amount() - Amount()
+        # The server may have finished the answer that nobody waited for.
+        assert governor.spent.requests == 1
+        assert 1000 < governor.spent.tokens < 1300
+        assert governor.left().tokens == pytest.approx(10_000 - governor.spent.tokens)
+        assert spent(tmp_path) == governor.spent
 
     run(go, lambda body: hang())
+    (line,) = entries(tmp_path)
+    assert (line["err"], line.get("tries", 1), line.get("reply")) == ("cancelled", 1, None)
+
+
+def test_calls_that_end_in_a_stop_are_booked(tmp_path: Path) -> None:
+    async def go(server: Server) -> None:
+        governor = Governor(Limits(requests=5))
+
+        async def ask_governor(message: Any) -> Any:
+            return governor.ask(message)
+
+        account = Account("w", ask_governor)
+        clients = Clients({"a": config(server)}, account=account, backoff=0.001)
+        async with LedgerWriter() as writer, clients:
+            journal = writer.open(tmp_path, PLACE, "s")
+            with journal_set(journal):
+                calls = [clients.model("a").chat(ask(str(n))) for n in range(4)]
+                ended = await asyncio.wait_for(asyncio.gather(*calls, return_exceptions=True), 5)
+            await journal.close()
+        await account.close()
+        assert all(isinstance(each, BudgetStop) for each in ended)
+        assert (
+            len(server.seen) == governor.spent.requests == spent(tmp_path).requests == account.used.requests
+        )
+        assert len(server.seen) <= 5
+
+    run(go, error(500))
+    assert all("budget.requests = 5" in line["err"] for line in entries(tmp_path))
+
+
+def test_a_refused_key_stops_all_calls_at_once_and_each_says_why(tmp_path: Path) -> None:
+    async def late(answer: Any) -> Any:
+        await asyncio.sleep(0.05)
+        return answer
+
+    def answer(body: dict[str, Any]) -> Any:
+        text = body["messages"][0]["content"]
+        if text == "struggles":
+            return error(503)(body)
+        return late(error(401, "revoked")(body))
+
+    async def go(server: Server) -> None:
+        settings = config(server, concurrency=12, retries=50, give_up_after=25)
+        async with LedgerWriter() as writer, Clients({"a": settings}, backoff=30.0) as clients:
+            journal = writer.open(tmp_path, PLACE, "s")
+            with journal_set(journal):
+                texts = ["struggles"] * 1 + [str(n) for n in range(100)]
+                calls = [clients.model("a").chat(ask(text)) for text in texts]
+                start = time.monotonic()
+                ended = await asyncio.gather(*calls, return_exceptions=True)
+                with pytest.raises(ProviderStop, match="the key is refused"):
+                    await clients.model("a").chat(ask("later"))
+            assert time.monotonic() - start < 2
+            assert not clients.snapshot()[0]["open"]
+            assert clients.snapshot()[0]["in_flight"] == 0
+            await journal.close()
+        for each in ended:
+            assert isinstance(each, ProviderStop)
+            assert "HTTP 401: revoked; the key is refused" in str(each)
+        assert len(server.seen) == spent(tmp_path).requests == 12  # one wave, and nothing after it
+
+    run(go, answer)
+
+
+def test_same_request_from_another_shard_or_entry_is_not_paid_again(tmp_path: Path) -> None:
+    async def go(server: Server) -> None:
+        models = {"writer": config(server), "checker": config(server)}
+        async with LedgerWriter() as writer, Clients(models) as clients:
+            for shard, close in (("part-0", True), ("part-1", False), ("part-2", False)):
+                journal = writer.open(tmp_path, PLACE, shard)
+                with journal_set(journal):
+                    reply = await clients.model("checker" if shard == "part-1" else "writer").chat(ask())
+                assert reply.replayed is (shard != "part-0")
+                if close:
+                    await journal.close()
+            with journal_set(writer.open(tmp_path, ("round-1", "verify", "check"), "part-0")):
+                both = await asyncio.gather(*(clients.model(name).chat(ask("new")) for name in models))
+            assert [reply.replayed for reply in both] == [False, True]
+
+    assert len(run(go).seen) == 2
+
+
+def test_reply_without_usage_is_charged_alike_before_and_after_a_restart(tmp_path: Path) -> None:
+    async def go(server: Server) -> None:
+        account = Account("w")
+        settings = config(server, prices={"input": 1, "output": 1})
+        async with LedgerWriter() as writer, Clients({"a": settings}, account=account) as clients:
+            journal = writer.open(tmp_path, PLACE, "s")
+            with journal_set(journal):
+                assert (await clients.model("a").chat(ask())).ok
+            assert account.used.money > 0
+            assert spent(tmp_path) == account.used  # read from the lines
+            await journal.close()
+            assert spent(tmp_path) == account.used  # read from the sidecar
+
+    run(go, ok(usage=None))
+
+
+def test_nothing_is_sent_once_the_ledger_cannot_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(fd: int, data: bytes) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    async def go(server: Server) -> None:
+        async with LedgerWriter() as writer, Clients({"a": config(server)}) as clients:
+            with journal_set(writer.open(tmp_path, PLACE, "s")):
+                monkeypatch.setattr(ledger_module.os, "write", full)
+                for n in range(3):
+                    with pytest.raises(StorageStop, match="free some space"):
+                        await clients.model("a").chat(ask(str(n)))
+
+    assert len(run(go).seen) == 1
+
+
+def test_password_of_a_proxy_is_never_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n")
+        await writer.drain()
+        writer.close()
+
+    async def go(server: Server) -> None:
+        proxy = await asyncio.start_server(refuse, "127.0.0.1", 0)
+        port = proxy.sockets[0].getsockname()[1]
+        for variable in ("no_proxy", "NO_PROXY"):
+            monkeypatch.delenv(variable, raising=False)
+        for scheme in ("http", "https"):
+            monkeypatch.setenv(f"{scheme}_proxy", f"http://user:hunter2@127.0.0.1:{port}")
+            settings = config(base_url=f"{scheme}://models.example/v1", retries=0)
+            async with Clients({"a": settings}, backoff=0.001) as clients:
+                try:
+                    said = (await clients.model("a").chat(ask())).error
+                except ProviderStop as stop:
+                    said = str(stop)
+            assert "407" in said
+            assert "hunter2" not in said
+        proxy.close()
+        monkeypatch.setenv("https_proxy", "http://user:hunter2@127.0.0.1:9")
+        async with Clients({"a": config(base_url="https://models.example/v1", retries=0)}) as clients:
+            said = (await clients.model("a").chat(ask())).error
+        assert "proxy: no connection to 127.0.0.1:9" in said
+
+    run(go)

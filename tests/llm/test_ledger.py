@@ -15,6 +15,7 @@ import pytest
 from boostqa.errors import StorageStop
 from boostqa.identity import digest
 from boostqa.llm import ledger as ledger_module
+from boostqa.llm import ledger_files as ledger_files_module
 from boostqa.llm.frames import encode_frame, read_frames, whole_bytes, zstd
 from boostqa.llm.ledger import LedgerWriter
 from boostqa.llm.ledger_files import (
@@ -44,6 +45,7 @@ def line(
     return Line(
         k=digest("key", n), ts=1.0, name=name, model="m-1", r=f"record-{n}", cost=None if err else cost, err=err,
         request=Request(messages=(Message("user", f"question {n}"),)), reply=reply, tries=1,
+        used_money=0.0 if err else cost or 0.0, used_tokens=0.0 if err else 15.0,
     )  # fmt: skip
 
 
@@ -244,7 +246,9 @@ def test_full_disk_stops_and_names_the_file(
         journal = writer.open(tmp_path, PLACE, "part-00000")
         await journal.append(line(1))
         monkeypatch.setattr(ledger_module.os, "write", fails)
-        with pytest.raises(StorageStop, match=r"part-00000\.000\.jsonl\.zst: cannot write the ledger: .*; "):
+        with pytest.raises(
+            StorageStop, match=r"part-00000\.000\.jsonl\.zst: cannot read or write the ledger: .*; "
+        ):
             await journal.append(line(2))
         with pytest.raises(StorageStop, match="run the same command again"):
             await journal.append(line(3))  # nothing more may be paid for
@@ -252,6 +256,57 @@ def test_full_disk_stops_and_names_the_file(
 
     asyncio.run(go())
     assert [entry["r"] for entry in entries(tmp_path)] == ["record-1"]
+
+
+@pytest.mark.parametrize(
+    ("code", "remedy"), [(errno.ENOSPC, "free some space"), (errno.EPERM, "make it readable and writable")]
+)
+def test_full_disk_when_the_index_is_made_stops(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int, remedy: str
+) -> None:
+    def fails(*names: object) -> None:
+        raise OSError(code, os.strerror(code))
+
+    write(tmp_path, [line(1)])
+    monkeypatch.setattr(ledger_files_module.os, "replace", fails)
+    with pytest.raises(StorageStop, match=rf"index\.bin: cannot read or write the ledger: .*; {remedy}"):
+        index_run(tmp_path)
+    sidecar_path(ledger_files(tmp_path)[0]).unlink()
+    with pytest.raises(StorageStop, match=rf"\.idx.*: cannot read or write the ledger: .*; {remedy}"):
+        index_run(tmp_path)
+
+
+def test_ledger_that_cannot_be_read_stops(tmp_path: Path) -> None:
+    write(tmp_path, [line(1)])
+    path = ledger_files(tmp_path)[0]
+    sidecar_path(path).unlink()
+    path.unlink()
+    path.mkdir()  # stands for any error of reading; permissions do not bind the administrator
+    with pytest.raises(StorageStop, match=r"part-00000\.000.*: cannot read or write"):
+        index_run(tmp_path)
+
+    async def go() -> None:
+        async with LedgerWriter() as writer:
+            with pytest.raises(StorageStop, match=r"part-00000\.000.*: cannot read or write"):
+                writer.open(tmp_path, PLACE, "part-00000")
+
+    asyncio.run(go())
+
+
+def test_line_that_comes_after_the_end_has_a_file_of_its_own(tmp_path: Path) -> None:
+    async def go() -> None:
+        async with LedgerWriter() as writer:
+            journal = writer.open(tmp_path, PLACE, "part-00000")
+            await journal.append(line(1))
+            await journal.close()
+            journal.add(line(2, err="cancelled"))
+            await journal.append(line(3))
+            assert text_of(journal.lookup(digest("key", 3))) == "answer 3"
+
+    asyncio.run(go())
+    assert [entry["r"] for entry in entries(tmp_path)] == ["record-1", "record-2", "record-3"]
+    assert spent(tmp_path).requests == 3
+    assert len(index_run(tmp_path)) == 2
 
 
 def test_fsync_is_grouped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

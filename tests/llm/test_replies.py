@@ -131,3 +131,15 @@ def test_loops_are_not_seen_in_ordinary_text() -> None:
     assert find_loop(table) == ""
     assert find_loop("short short short") == ""
     assert find_loop("start " + "甲乙丙" * 200) in {"甲乙丙", "乙丙甲", "丙甲乙"}
+
+
+def test_halves_of_characters_never_leave_a_reply() -> None:
+    raw = RawReply(text="a \ud83d b \ud83d\ude00", reasoning="\udc00", finish="stop")
+    reply = interpret(raw, ASK)
+    assert (reply.text, reply.reasoning) == ("a \ufffd b \U0001f600", "\ufffd")
+    spelled = RawReply(text='{"level": "H1", "note": "\\ud83d x \\ud83d\\ude00 \\udc00"}', finish="stop")
+    schema = {"type": "object", "properties": {"note": {"type": "string"}}}
+    reply = interpret(spelled, Request(messages=ASK.messages, schema=schema))
+    assert reply.outcome is Outcome.OK
+    assert reply.data["note"] == "\ufffd x \U0001f600 \ufffd"
+    assert "\ud83d" not in interpret(RawReply(refusal="no \ud83d"), ASK).error

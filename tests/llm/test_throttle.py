@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from boostqa.llm.throttle import DownError, Ended, Permit, Throttle, Tuning
+from boostqa.llm.throttle import ClosedError, DownError, Ended, Permit, Throttle, Tuning
 
 
 class Clock:
@@ -148,6 +148,37 @@ def test_breaker_that_stays_open_means_down() -> None:
                 throttle.done(await throttle.acquire(1), Ended.FAILURE)
         assert 120 < clock.now - start < 160
         assert throttle.in_flight == 0
+
+    with_throttle(go)
+
+
+def test_closed_lets_nobody_in_and_tells_those_who_wait() -> None:
+    async def go(throttle: Throttle, clock: Clock) -> None:
+        permits = await fill(throttle)
+        waiting = [asyncio.create_task(throttle.acquire(1)) for _ in range(50)]
+        await asyncio.sleep(0)
+        throttle.close("no more")
+        ended = await asyncio.wait_for(asyncio.gather(*waiting, return_exceptions=True), 1)
+        assert all(isinstance(each, ClosedError) and str(each) == "no more" for each in ended)
+        with pytest.raises(ClosedError, match="no more"):
+            await throttle.acquire(1)
+        for permit in permits:
+            throttle.done(permit, Ended.OK)
+        assert throttle.in_flight == 0
+
+    with_throttle(go)
+
+
+def test_closing_wakes_those_who_sleep() -> None:
+    async def go(throttle: Throttle, clock: Clock) -> None:
+        throttle.done(await throttle.acquire(1), Ended.OVERLOAD, retry_after=200)
+        start = clock.now
+        sleeper = asyncio.create_task(throttle.acquire(1))
+        await asyncio.sleep(0)
+        throttle.close("no more")
+        with pytest.raises(ClosedError):
+            await sleeper
+        assert clock.now - start <= 2
 
     with_throttle(go)
 

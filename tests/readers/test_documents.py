@@ -8,7 +8,7 @@ import pytest
 from boostqa import readers
 from boostqa.errors import UserError
 from boostqa.readers import BadRow, Raw
-from boostqa.readers.pdf import page_text
+from boostqa.readers.pdf import page_text, running_lines
 from boostqa.text.chunk import passages
 
 MARKDOWN = """---
@@ -148,6 +148,51 @@ def test_pdf_pages_and_scans(tmp_path: Path) -> None:
     ]
     path.write_bytes(b"%PDF-1.4 nothing")
     assert [row.reason for row in readers.open(str(path)) if isinstance(row, BadRow)] == ["damaged_file"]
+
+
+def test_running_title_and_footer_of_a_pdf_are_left_out(tmp_path: Path) -> None:
+    pytest.importorskip("pypdfium2")
+    path = tmp_path / "a.pdf"
+    bodies = ["Force is mass times acceleration.", "Heat flows from warm to cold.", "Light is fast."]
+    path.write_bytes(
+        _pdf(
+            [
+                f"BT /F 12 Tf 14 TL 50 700 Td (Notes on physics) Tj T* ({body}) Tj T* (Course 7, sheet {i}) Tj "
+                f"T* ({i}) Tj ET".encode()
+                for i, body in enumerate(bodies)
+            ]
+        )
+    )
+    assert [row.passage for row in readers.open(str(path)) if isinstance(row, Raw)] == bodies
+    assert running_lines(["Title\nx", "Title\ny"]) == frozenset()
+    page = "Title\nIt has a body.\nTitle\nIt has more of it.\nIt ends."
+    assert page_text(page, frozenset(["title"])).count("Title") == 1, "the one in the body stays"
+
+
+def test_bars_of_links_are_left_out(tmp_path: Path) -> None:
+    path = tmp_path / "a.html"
+    prose = "<p>A limit is what a function comes near to, as the <a href='/a'>first</a> book says.</p>" * 3
+    bar = "<div><a href='#'>Share</a> | <a href='#'>Print this page</a> <button>Report</button></div>"
+    path.write_text(f"<html><body><main><h1>Limits</h1>{prose}</main><div>{bar}</div></body></html>")
+    (text,) = [row.passage for row in readers.open(str(path)) if isinstance(row, Raw)]
+    assert "the first book" in text
+    assert "Share" not in text
+    assert "Report" not in text
+
+
+def test_page_furniture_of_the_examples_is_left_out() -> None:
+    pytest.importorskip("pypdfium2")
+    folder = Path(__file__).parents[2] / "examples" / "seeds"
+    for name, gone in (
+        (
+            "encyclopaedia.html",
+            ["Share", "Report an error", "cookies", "Advertisement", "You may also", "Home"],
+        ),
+        ("handout.pdf", ["Three handouts for revision"]),
+    ):
+        text = "\n".join(row.passage for row in readers.open(str(folder / name)) if isinstance(row, Raw))
+        assert len(text) > 1000
+        assert [words for words in gone if words in text] == []
 
 
 def test_pdf_without_the_extra_names_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@ import pytest
 from boostqa.identity import unit
 from boostqa.llm.model import Outcome
 from boostqa.record import Labels, Record, Source
+from boostqa.stages import annotate
 from boostqa.stages.annotate import Annotate, AnnotateConfig
 from boostqa.taxonomy import load
 from harness import Committed, run_stage
@@ -125,6 +126,22 @@ def test_gold_labels_correct_wrong_ones_and_save_the_money():
     assert len(model.asked) == 20
     assert checked.states["fit"]["agreement"]["field"]["correct"] == 0
     assert {record.labels.field for record in checked.kept} == {"Physics"}
+
+
+def test_texts_of_gold_seeds_are_kept_for_a_bounded_number(monkeypatch):
+    monkeypatch.setattr(annotate, "_FIT_ITEMS", 60)
+    known = [
+        seed(i, name, gold=Labels(field=name, level="H1", grade="high")) for i in range(80) for name in WORDS
+    ]
+    unknown = [seed(200 + i, list(WORDS)[i % 3]) for i in range(9)]
+    found = run([*known, *unknown], use_gold=True, gold_checked=0, sample=0, min_fit=20)
+    texts = [row["text"] for table in found.rows["label"] for row in table.to_pylist()]
+    assert len(texts) == 240
+    assert 30 < sum(text is not None for text in texts) < 90
+    assert found.states["fit"]["labelled"] == 240
+    assert found.states["fit"]["classifier"] == "fitted"
+    guessed = [r for r in found.kept if r.labels.labeller == "classifier"]
+    assert len(guessed) == 9
 
 
 def test_partial_gold_is_completed_and_not_counted_as_agreement():

@@ -8,15 +8,9 @@ from typing import Any
 import pytest
 
 from boostqa.errors import ContractError, UserError
+from boostqa.flows.contamination import Index, Item, build
 from boostqa.record import Record
-from boostqa.stages.decontaminate import (
-    Decontaminate,
-    DecontaminateConfig,
-    Index,
-    Item,
-    build,
-    check,
-)
+from boostqa.stages.decontaminate import Decontaminate, DecontaminateConfig, check
 from harness import Committed, run_stage
 
 LONG = (
@@ -126,6 +120,84 @@ def test_same_stem_with_other_options_is_clean(bench: str) -> None:
     )
     assert len(out.kept) == 1
     assert 0 < out.kept[0].scores["contamination"] < 0.5
+
+
+CELL: dict[str, Any] = {
+    "id": "c1",
+    "question": "What is the powerhouse of the eukaryotic cell?",
+    "choices": ["Mitochondria", "Ribosome", "Golgi body", "Cell wall"],
+    "answer": "A",
+}
+GENERIC: dict[str, Any] = {
+    "id": "c2",
+    "question": "Which of the following statements is correct?",
+    "choices": ["Whales lay eggs", "Bats are mammals", "Sharks have lungs", "Frogs grow feathers"],
+    "answer": "B",
+}
+CAPITAL: dict[str, Any] = {"id": "c3", "question": "What is the capital of France?", "answer": "Paris"}
+ENERGY: dict[str, Any] = {"id": "c4", "question": "What is energy?", "answer": "the ability to do work"}
+SPELLED = "A. Whales lay eggs B. Bats are mammals C. Sharks have lungs D. Frogs grow feathers"
+
+
+@pytest.fixture
+def short_bench(tmp_path: Path) -> str:
+    path = tmp_path / "short.jsonl"
+    path.write_text("".join(json.dumps(item) + "\n" for item in (CELL, GENERIC, CAPITAL, ENERGY)))
+    return str(path)
+
+
+@pytest.mark.parametrize(
+    ("record", "item"),
+    [
+        (qa(CELL["question"], "The mitochondrion"), "c1"),
+        (qa(CELL["question"], "A", choices=["Mitochondrion", "Chloroplast", "Vacuole"]), "c1"),
+        (qa("", passage=f"A quiz. {CELL['question']} It is the mitochondrion.", key="p"), "c1"),
+        (qa(f"{GENERIC['question']} {SPELLED}", "B"), "c2"),
+        (qa("", passage=f"A quiz. {GENERIC['question']} {SPELLED}", key="p"), "c2"),
+        (qa("Question: What is the capital of France?", "Paris"), "c3"),
+        (qa("Please tell me what is the capital of France", "Paris"), "c3"),
+        (qa("Think well. What is energy?", "work"), "c4"),
+    ],
+)
+def test_short_questions_are_found_wherever_they_stand(record: Record, item: str, short_bench: str) -> None:
+    (lost,) = run([record], short_bench).dropped
+    assert lost.dropped
+    assert lost.dropped.evidence == f"short {item} score 1.00"
+
+
+def test_held_out_stem_is_found_with_another_wording_of_its_answer(bench: str) -> None:
+    held = qa(CELL["question"], "A", key="h", choices=CELL["choices"]).drop("probe", "held_out")
+    out = run([qa(CELL["question"], "The mitochondrion")], bench, heldout=Committed(dropped=[held]))
+    assert out.kept == []
+
+
+def test_short_questions_do_not_catch_what_is_merely_alike(short_bench: str) -> None:
+    clean = [
+        qa("What is energy density, and in which unit is it given?", "joule per cubic metre"),
+        qa("", passage="What is energy? It is what a body can do work with.", key="p"),
+        qa("Which of the following statements is correct?", "A", choices=["Iron sinks", "Wood sinks"]),
+        qa("What is the capital of Spain?", "Madrid"),
+        qa("What is the smallest part of the eukaryotic cell?", "ribosome"),
+    ]
+    out = run(clean, short_bench)
+    assert [r.question for r in out.kept] == [r.question for r in clean]
+
+
+def test_stem_share_is_stored_beside_the_score(short_bench: str) -> None:
+    asked = qa("Which of the following statements is correct?", "A", choices=["Iron sinks", "Wood sinks"])
+    (kept,) = run([asked], short_bench).kept
+    assert kept.scores["contamination"] == 0.0
+    assert kept.scores["contamination_stem"] == 1.0
+
+
+def test_stem_that_benchmarks_ask_with_many_lists_of_options_counts_by_options(tmp_path: Path) -> None:
+    path = tmp_path / "many.jsonl"
+    stem = "Which planet has the property named here?"
+    rows = [{"question": stem, "choices": [f"ring {i}", f"moon {i}"], "answer": "A"} for i in range(4)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert len(run([qa(stem, "A", choices=["storm", "ice"])], str(path)).kept) == 1
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows[:3]))
+    assert len(run([qa(stem, "A", choices=["storm", "ice"])], str(path)).dropped) == 1
 
 
 def test_chinese_stem_of_many_characters_with_other_options_is_clean(tmp_path: Path) -> None:

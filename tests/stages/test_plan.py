@@ -1,11 +1,14 @@
 import csv
+import time
 from collections import Counter
 
 import pytest
 from pydantic import ValidationError
 
 from boostqa.errors import UserError
+from boostqa.flows.supply import Seed, Supply
 from boostqa.flows.tasks import Draw
+from boostqa.identity import unit
 from boostqa.prompts import strategies
 from boostqa.record import Labels, Record, Source
 from boostqa.stage import Kit
@@ -335,13 +338,56 @@ def test_an_edited_plan_replaces_the_drawn_tasks(tmp_path):
         ("route", "high_difficulty", "row 2: strategy: 'write' is of the route 'multi_grade'"),
         ("seeds", "nobody", "row 2: seeds: 'nobody' is not a seed of this run"),
         ("seeds", "", "row 2: seeds: empty"),
+        ("seeds", "Law-H1-0 Law-H1-9", "row 2: seeds: 'Law-H1-0' and 'Law-H1-9' may not be used together"),
+        ("language", "English", "row 2: language: 'English' is no ISO 639-1 code"),
+        ("language", "", "row 2: language: '' is no ISO 639-1 code"),
+        (
+            "strategy",
+            "vary_numbers",
+            "row 2: strategy: 'vary_numbers' needs a seed with .*formula, which 'Law",
+        ),
     ],
 )
 def test_an_edited_plan_with_unknown_labels_is_refused(tmp_path, column, value, message):
-    found = run(reads([seed(i, "Law", "H1") for i in range(5)]), items=5, levels={"H1": 1})
+    records = [seed(i, "Law", "H1", licence="CC-BY-SA-4.0") for i in range(5)]
+    records.append(seed(9, "Law", "H1", licence="CC-BY-NC-4.0"))
+    found = run(reads(records), items=5, levels={"H1": 1})
     path = edited(found, tmp_path / "plan.csv", lambda rows: rows[0].update({column: value}))
     with pytest.raises(UserError, match=message):
-        run(reads([seed(i, "Law", "H1") for i in range(5)]), items=5, levels={"H1": 1}, edited=path)
+        run(reads(records), items=5, levels={"H1": 1}, edited=path)
+
+
+def test_rows_taken_out_of_a_plan_do_not_give_their_cell_up(tmp_path):
+    found = run(items=20)
+    path = edited(found, tmp_path / "plan.csv", lambda rows: rows.__delitem__(slice(1, None)))
+    again = run(items=20, edited=path)
+    state = again.states["quotas"]
+    assert (state["tasks"], state["given_up"]) == (1, [])
+    later = run(reads(plans=[again]), items=20, segment="round-2")
+    assert later.states["quotas"]["tasks"] > 10
+
+
+def test_seeds_of_one_point_are_linked_without_looking_at_all_of_them():
+    many = Supply([plain_seed(i, ["energy"]) for i in range(4000)], cap=9)
+    start = time.process_time()
+    linked = [[other.id for other in many.linked(lead, 2)] for lead in many.seeds]
+    assert time.process_time() - start < 2
+    pairs = zip(many.seeds, linked, strict=True)
+    assert all(len(set(others)) == 2 and lead.id not in others for lead, others in pairs)
+    assert len({name for others in linked for name in others}) > 2000
+    again = Supply([plain_seed(i, ["energy"]) for i in reversed(range(4000))], cap=9)
+    assert linked[:50] == [[other.id for other in again.linked(lead, 2)] for lead in again.seeds[:50]]
+
+
+def plain_seed(i, points):
+    return Seed(
+        id=f"s{i}",
+        ref="r",
+        discipline="Science",
+        field="Physics",
+        points=tuple(points),
+        order=unit("plan", f"s{i}"),
+    )
 
 
 def test_a_plan_file_that_is_none(tmp_path):

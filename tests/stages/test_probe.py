@@ -2,6 +2,7 @@ import math
 
 import pytest
 
+from boostqa.flows.probing import reaches
 from boostqa.identity import unit
 from boostqa.llm.model import Abilities, Outcome, Reply, Score, TokenLogprob
 from boostqa.record import Labels, Record
@@ -115,6 +116,133 @@ def test_what_no_rule_can_check_is_held_out_but_not_asked():
     assert found.dropped
     assert not target.asked
     assert "nothing was asked" in found.states["cells"]["notes"][0]
+
+
+LONG = (
+    "A glider leaves a hill 340 metres high and sinks one metre for every forty metres that it flies; how far "
+    "does it come over level ground?"
+)
+SHORT = "Which metal melts at 3422 degrees?"
+STEM = "Which of these is true?"
+
+
+def held_and_not(n=40):
+    """Ids that are held out and ids that are not."""
+    names = [f"seed-{i}" for i in range(n)]
+    held = [name for name in names if unit("holdout", name) < 0.2]
+    return held, [name for name in names if name not in held]
+
+
+def test_seeds_that_contain_a_held_out_question_are_dropped():
+    held, free = held_and_not()
+    options = ["Gold rusts", "Iron rusts", "Glass rusts"]
+    records = [
+        Record(id=held[0], kind="seed", question=LONG, answer="13600 m"),
+        Record(id=held[1], kind="seed", question=SHORT, answer="tungsten"),
+        Record(id=held[2], kind="seed", question=STEM, choices=options, answer="B"),
+        Record(id=held[3], kind="seed", question="Why is that?", answer="gravity"),
+    ]
+    leaking = [
+        Record(
+            id=free[0], kind="seed", question=f"Read with care. {LONG} Give kilometres.", answer="13.6 km"
+        ),
+        Record(id=free[1], kind="seed", passage=f"A quiz asked: {SHORT.lower()} Tungsten, of course."),
+        Record(id=free[2], kind="seed", question=f"Say it! {STEM}", choices=options[::-1], answer="B"),
+        Record(
+            id=free[3], kind="seed", passage=f"{STEM} It is said that iron rusts, nobody that gold rusts."
+        ),
+        Record(id=free[4], kind="seed", question="Things fall. Why is that?", answer="because of gravity"),
+    ]
+    clean = [
+        Record(id=free[5], kind="seed", question=STEM, choices=["2 is odd", "3 is odd"], answer="B"),
+        Record(id=free[6], kind="seed", question="Which metal melts at 1064 degrees?", answer="gold"),
+        Record(id=free[7], kind="seed", passage="Why is that? Nobody knows."),
+        Record(id=free[8], kind="seed", passage="A glider leaves a hill and sinks one metre a second."),
+    ]
+    found = run(records + leaking + clean, None, shard_size=5)
+    assert {r.id for r in found.kept} == {r.id for r in clean}
+    reasons = {r.id: r.dropped.reason for r in found.dropped}
+    assert reasons == dict.fromkeys(held[:4], "held_out") | dict.fromkeys(free[:5], "holdout_overlap")
+    evidence = next(r.dropped.evidence for r in found.dropped if r.id == free[0])
+    assert evidence == f"held-out {held[0]} score 1.00"
+
+
+def test_chinese_questions_are_found_in_longer_ones():
+    held, free = held_and_not()
+    question = "一个水池有两个进水管，单开甲管六小时注满，单开乙管四小时注满，两管齐开几小时注满？"
+    records = [
+        Record(id=held[0], kind="seed", question=question, answer="2.4"),
+        Record(id=free[0], kind="seed", question="请回答：" + question + "请写出过程。", answer="2.4"),
+        Record(id=free[1], kind="seed", question="一个水池有三个出水管，各管几小时放空？", answer="3"),
+    ]
+    found = run(records, None)
+    assert {r.id for r in found.kept} == {free[1]}
+
+
+def test_a_cluster_is_held_out_with_its_members_without_an_answer():
+    held, _ = held_and_not()
+    twins = [item(1, dup_cluster=held[0]), item(2, dup_cluster=held[0], answer="")]
+    found = run(twins, Scripted("t", solve_short=weak))
+    assert {r.dropped.reason for r in found.dropped} == {"held_out"}
+    assert len(found.dropped) == 2
+    assert found.states["cells"]["asked"] == 1
+
+
+def test_what_was_cut_off_is_told_apart_from_what_is_wrong():
+    cut = Scripted("t", solve_short=Outcome.TRUNCATED, solve=Outcome.TRUNCATED)
+    short = run(items(30), cut).states["cells"]
+    assert (short["scored"], short["truncated"]) == (0, short["asked"])
+    assert list(short["unscored"]) == ["truncated: planned"]
+    worked = run(items(30), cut, short=False).states["cells"]
+    assert worked["scored"] == worked["truncated"] == worked["asked"] > 0
+    assert worked["overall"]["accuracy"] == 0
+    assert any("cut off before an answer" in note for note in worked["notes"])
+
+
+@pytest.mark.parametrize(
+    ("given", "right"),
+    [
+        ("Paris", True),
+        ("It is Paris", True),
+        ("Paris, France", True),
+        ("the city of Paris", True),
+        ("It is not Paris", False),
+        ("It isn't Paris", False),
+        ("Paris or London", False),
+        ("Paris/London", False),
+        ("either London, Paris", False),
+        ("Paris and London", False),
+        ("London", False),
+        ("It is the one that people call Paris", False),
+    ],
+)
+def test_a_generated_answer_must_settle_on_the_reference(given, right):
+    assert reaches(given, Record(id="a", kind="seed", question="Capital?", answer="Paris")) is right
+
+
+def test_chinese_denials_do_not_count():
+    record = Record(id="a", kind="seed", question="首都？", answer="北京")
+    assert [reaches(text, record) for text in ("是北京", "不是北京", "北京或上海")] == [True, False, False]
+    assert reaches("not guilty", Record(id="b", kind="seed", question="Verdict?", answer="not guilty"))
+
+
+def test_generated_choices_are_rotated_from_sample_to_sample():
+    def first(request):
+        return {"answer": "A"}
+
+    target = Scripted("t", solve_short=first)
+    found = run(choices(20), target, share=0.5, samples=3, methods=["generate"])
+    state = found.states["cells"]
+    assert state["overall"]["accuracy"] == pytest.approx(1 / 3)
+    shown = [section(request, "Choices") for request in target.asked]
+    assert all(len(set(shown[i : i + 3])) == 3 for i in range(0, len(shown), 3))
+    assert [request.sample for request in target.asked[:3]] == [0, 1, 2]
+    right = Scripted("t", solve_short=lambda r: {"answer": right_letter(r)})
+    assert run(choices(20), right, methods=["generate"]).states["cells"]["overall"]["accuracy"] == 1.0
+
+
+def right_letter(request):
+    return next(line[0] for line in section(request, "Choices").splitlines() if line.endswith("right"))
 
 
 class Letters(Scripted):

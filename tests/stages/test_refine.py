@@ -69,6 +69,23 @@ def test_answers_in_words_that_no_rule_compares_go_by_the_claim(claim, verdict):
     assert refined.refine_verdict == verdict
 
 
+@pytest.mark.parametrize("claim", ["unchanged", "improved"])
+def test_another_answer_in_words_comes_with_its_solution_and_without_the_drafts_evidence(claim):
+    scores = {"solver_agree:s": 4.0, "pass_rate": 1.0, "quality": 0.5}
+    record = item(answer="Napoleon", question_type="short_answer", scores=scores)
+    refined, _ = run(record, said("Wellington", claim, solution="It was Wellington."))
+    assert (refined.answer, refined.draft_answer) == ("Wellington", "Napoleon")
+    assert (refined.solution, refined.refine_verdict) == ("It was Wellington.", "improved")
+    assert refined.scores == {"quality": 0.5}
+
+
+def test_what_the_seed_vouches_for_in_words_keeps_answer_and_solution():
+    seed = SeedText(id="s", question="Who lost at Waterloo?", answer="Napoleon")
+    record = item("vary", answer="Napoleon", solution="He lost.", question_type="short_answer", seeds=[seed])
+    refined, _ = run(record, said("Wellington", "improved"))
+    assert (refined.answer, refined.solution, refined.refine_verdict) == ("Napoleon", "He lost.", "unchanged")
+
+
 def test_an_answer_that_the_seed_vouches_for_is_not_overwritten():
     refined, _ = run(item("vary", answer="90 km"), said("80 km"))
     assert refined.refine_verdict == "contradicted"

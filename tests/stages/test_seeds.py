@@ -1,13 +1,18 @@
 from __future__ import annotations
 
+import csv
+import gzip
 import json
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from pydantic import ValidationError
 
+from boostqa import readers
 from boostqa.errors import UserError
 from boostqa.record import Record
 from boostqa.stages.seeds import Seeds, SeedsConfig, check
@@ -148,13 +153,19 @@ def test_question_without_answer_is_still_a_seed(tmp_path: Path) -> None:
 
 def test_gold_labels_come_from_rows_first_then_constants_never_into_labels(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
-    row = {**rows(1)[0], "field": "Algebra", "level": "5"}
+    row = {**rows(1)[0], "field": "mathematics", "level": "5", "discipline": "Sums"}
     path.write_text(lines([row, rows(2)[1]]))
-    constants = {"field": "Arithmetic", "grade": "primary", "knowledge_points": "sums", "language": "en"}
+    constants = {
+        "field": "statistics and data science",
+        "grade": "primary",
+        "knowledge_points": "sums",
+        "language": "en",
+    }
     first, second = seeds({"path": str(path), "constants": constants}).kept
     assert first.gold
     assert second.gold
-    assert (first.gold.field, second.gold.field) == ("Algebra", "Arithmetic")
+    assert (first.gold.field, second.gold.field) == ("Mathematics", "Statistics and Data Science")
+    assert first.gold.discipline is None, "nor are its own subjects"
     assert first.gold.level is None, "a set's own scale is not ours"
     assert second.gold.grade == "primary"
     assert second.gold.knowledge_points == ["sums"]
@@ -163,11 +174,80 @@ def test_gold_labels_come_from_rows_first_then_constants_never_into_labels(tmp_p
     assert seeds({"path": str(path)}).kept[1].gold is None
 
 
+def test_languages_and_question_types_of_rows_become_ours(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    stated = [("zh-CN", "Multiple Choice"), ("English", "Short-answer"), ("deu", "quiz"), ("", "")]
+    found = rows(4)
+    for row, (code, kind) in zip(found, stated, strict=True):
+        row |= {"language": code, "question_type": kind}
+    path.write_text(lines(found))
+    kept = seeds({"path": str(path), "constants": {"question_type": "calculation"}}).kept
+    assert [r.language for r in kept] == ["zh", "en", "de", "en"]
+    assert [r.question_type for r in kept] == [None, "short_answer", "calculation", "calculation"]
+
+
+def test_source_from_which_nothing_may_be_made_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text(lines(rows(1)))
+    with pytest.raises(UserError, match=r"\[0\].license: 'main' is under 'CC BY-ND 3.0', which forbids"):
+        check(config({"path": str(path), "license": "CC BY-ND 3.0"}))
+
+
 def test_columns_are_mapped(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     path.write_text("ask,right\nWhich river flows through the city of Paris?,Seine\n")
     record = seeds({"path": str(path), "columns": {"question": "ask", "answer": "right"}}).kept[0]
     assert (record.question, record.answer) == ("Which river flows through the city of Paris?", "Seine")
+
+
+def write_rows(path: Path, count: int) -> Path:
+    """Rows in the format of the ending, with blank lines, broken rows and cells of two lines among them."""
+    good = [{**row, "solution": f"Add\nboth {i}"} for i, row in enumerate(rows(count))]
+    if path.suffix == ".parquet":
+        pq.write_table(pa.Table.from_pylist(good), path, row_group_size=16)
+    elif path.suffix == ".csv":
+        with path.open("w", newline="") as stream:
+            writer = csv.writer(stream)
+            writer.writerow(list(good[0]))
+            for i, row in enumerate(good):
+                writer.writerow([*row.values(), *(["more"] if i % 9 == 4 else [])])
+                stream.write("\n" if i % 7 == 3 else "")
+    else:
+        text = lines([line for i, row in enumerate(good) for line in [row, *(["", "{"] * (i % 9 == 4))]])
+        path.write_bytes(gzip.compress(text.encode()) if path.suffix == ".gz" else text.encode())
+    return path
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a.jsonl.gz", "a.csv", "a.parquet"])
+def test_a_shard_begins_where_its_part_of_the_file_does(
+    tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = {"path": str(write_rows(tmp_path / name, 150))}
+    whole = seeds(source)
+    assert len(whole.kept) + len(whole.dropped) >= 150
+    read = Counter[int]()
+    for module in (readers.jsonl, readers.tables):
+        make = module.item
+        monkeypatch.setattr(
+            module, "item", lambda row, line, *more, m=make: read.update([line]) or m(row, line, *more)
+        )
+    parts = seeds(source, shard_size=10)
+    assert len(parts.states["listing"]["shards"]) >= 15
+    assert by_id(parts.kept) == by_id(whole.kept)
+    assert by_id(parts.dropped) == by_id(whole.dropped)
+    # Once to count, once to read; of Parquet at most one row group more per part.
+    assert read.total() <= 2 * 150 + 15 * (16 if name.endswith("parquet") else 1)
+
+
+def test_halves_of_characters_are_replaced_before_they_reach_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    row = {**rows(1)[0], "url": "https://example.org/\ud83d", "title": "Roof \ud83d\ude00 \ud83d"}
+    path.write_text(json.dumps(row) + "\n" + '{"question": "\\ud83d and so' + "\n" + lines(rows(2)))
+    out = seeds({"path": str(path)})
+    assert out.kept[0].source
+    assert out.kept[0].source.url == "https://example.org/\ufffd"
+    assert out.kept[0].source.heading == ["Roof \U0001f600 \ufffd"]
+    assert len(out.dropped) == 1
 
 
 @pytest.mark.parametrize("size", [1, 3, 7])
@@ -254,6 +334,17 @@ def test_missing_things_are_found_at_validation(tmp_path: Path) -> None:
         ({"format": "docx"}, r"source 'main': format 'docx' is not known; use jsonl"),
         ({"constants": {"colour": "red"}}, r"source 'main': constants \['colour'\] are not known"),
         ({"constants": {"level": "hard"}}, r"source 'main': level: 'hard' is not known; use H1"),
+        (
+            {"constants": {"discipline": "Sciense"}},
+            r"discipline: 'Sciense' is not known; did you mean 'Science'",
+        ),
+        ({"constants": {"field": "Fysics"}}, r"field: 'Fysics' is not known; did you mean 'Physics'\?"),
+        ({"constants": {"secondary_fields": ["Law", "Lore"]}}, r"secondary_fields: 'Lore' is not known"),
+        ({"constants": {"question_type": "quiz"}}, r"question_type: 'quiz' is not known; use calculation"),
+        (
+            {"constants": {"language": "Klingon"}},
+            r"language: 'Klingon' is not known; use a code of ISO 639-1",
+        ),
     ],
 )
 def test_bad_source_names_itself(source: dict[str, Any], message: str) -> None:

@@ -154,7 +154,12 @@ def test_one_agreeing_guess_is_not_enough_for_a_choice():
 
 
 def test_failed_solutions_say_nothing():
-    assert reason(item(), [solver(Outcome.FAILED)]) == "no_evidence"
+    assert reason(item(), [solver(Outcome.FAILED)]) == "call_failed"
+    assert (
+        reason(item(), [solver(Outcome.FAILED)], [Scripted("judge", judge=Outcome.FAILED)]) == "call_failed"
+    )
+    assert reason(item(), [], [Scripted("judge", judge=Outcome.FAILED)]) == "call_failed"
+    assert reason(item(), [solver("9", Outcome.FAILED)]) == "no_evidence"
     assert run(item(), [solver(Outcome.FAILED)], [judge("correct")]).evidence == ["judge:judge"]
 
 
@@ -164,6 +169,104 @@ def test_what_synthesize_measured_is_not_paid_again():
     found = run(item(scores=scores, refine_verdict="improved"), [other])
     assert found.evidence == ["solver:other"]
     assert not other.asked
+
+
+def test_dissent_in_words_is_counted():
+    worded = {"answer": "Napoleon", "question_type": "short_answer"}
+    crowd = solver("Napoleon", *["Wellington"] * 7)
+    found = run(item(**worded), [crowd], solver_samples=8)
+    assert found.dropped.reason == "no_evidence"
+    assert "pass_rate" not in found.scores
+    assert found.scores["solver_rival:other"] == 7
+    found = run(item(**worded), [solver("Napoleon", "napoleon", "Wellington")], solver_samples=3)
+    assert found.evidence == ["solver:other"]
+
+
+def test_solutions_that_are_cut_off_reject_nothing():
+    cut = solver(Outcome.TRUNCATED)
+    found = run(item(), [cut], [judge("correct")], solver_samples=3)
+    assert found.evidence == ["judge:judge"]
+    assert "pass_rate" not in found.scores
+    found = run(item(), [cut], solver_samples=3)
+    assert found.dropped.reason == "no_evidence"
+    assert "solver_truncated:other 3" in found.dropped.evidence
+    found = run(item(), [solver("8", Outcome.TRUNCATED, Outcome.TRUNCATED)], solver_samples=3)
+    assert found.evidence == ["solver:other"]
+    assert found.scores["pass_rate"] == pytest.approx(1 / 3)
+
+
+def test_of_a_hard_item_most_may_fail():
+    scores = {"solver_agree:other": 2.0, "solver_differ:other": 8.0, "solver_rival:other": 1.0}
+    found = run(item(level="H5", scores=scores), [solver("8")])
+    assert found.evidence == ["solver:other"]
+    assert found.labels.level_measured == "H5"
+    assert reason(item(level="H2", scores=scores), [solver("8")]) == "no_evidence"
+    rival = {**scores, "solver_rival:other": 3.0}
+    assert reason(item(level="H5", scores=rival), [solver("8")]) == "no_evidence"
+
+
+# ---- the seed's word while somebody objects
+
+
+def test_the_seeds_word_does_not_outweigh_everyone_else():
+    crowd = solver("99 km/h")
+    assert reason(vary(level="H4"), [crowd], solver_samples=4) == "wrong_answer"
+    assert reason(renewed(level="H4"), [crowd], [judge("correct")], solver_samples=4) == "wrong_answer"
+    scattered = solver("90 km/h", "91 km/h", "92 km/h", "93 km/h")
+    assert reason(vary(level="H4"), [scattered], solver_samples=4) == "no_evidence"
+    strict = judge("wrong", 1)
+    assert reason(vary(level="H4"), [scattered], [strict], solver_samples=4) == "judge_rejected"
+    found = run(vary(level="H4"), [scattered], [judge("correct")], solver_samples=4)
+    assert found.evidence == ["seed_answer", "judge:judge"]
+
+
+OPTIONS = {"choices": ["11 km/h", "15 km/h", "13 km/h", "17 km/h"], "question_type": "multiple_choice"}
+
+
+def option_item(seed=SEED):
+    return item("distract", question=REWORDED, answer="B", seeds=[seed], draft_answer="B", **OPTIONS)
+
+
+def test_the_seed_does_not_vouch_for_new_options():
+    assert reason(option_item()) == "no_evidence"
+    assert reason(option_item(), [], [judge("ill_posed", 2)]) == "ill_posed"
+    assert run(option_item(), [solver("B")]).evidence == ["seed_answer", "solver:other"]
+    own = SeedText(id="s", question=SEED.question, answer="B", choices=OPTIONS["choices"])
+    assert run(option_item(own)).evidence == ["seed_answer"]
+
+
+# ---- what the refiner wrote
+
+
+def test_the_refiner_does_not_vouch_for_its_own_answer():
+    changed = item(
+        answer="Wellington", draft_answer="Napoleon", refine_verdict="improved", question_type="short_answer"
+    )
+    friend = solver("Wellington", name="refiner-2", family="r-family")
+    assert reason(changed, [friend]) == "no_evidence"
+    assert run(changed, [solver("Wellington")]).evidence == ["solver:other"]
+
+
+def test_the_refiner_does_not_judge_its_own_solution():
+    improved = item(solution="d^2 / 2", draft_answer="8", refine_verdict="improved")
+    friend = judge("correct", family="r-family")
+    assert reason(improved, [], [friend]) == "no_evidence"
+    assert run(item(), [], [friend]).evidence == ["judge:judge"]
+    assert run(improved, [solver("8", family="r-family")]).evidence == ["solver:other"]
+
+
+def test_an_answer_that_changed_is_solved_anew():
+    scores = {"solver_agree:other": 4.0, "solver_differ:other": 0.0}
+    changed = item(
+        answer="Wellington",
+        draft_answer="Napoleon",
+        refine_verdict="improved",
+        scores=scores,
+        question_type="short_answer",
+    )
+    other = solver("Napoleon")
+    assert reason(changed, [other]) == "no_evidence"
+    assert other.count("solve") == 2
 
 
 def test_without_samples_only_known_measurements_count():
@@ -202,8 +305,10 @@ def test_a_third_family_settles_a_contradiction_by_new_solutions():
     assert other.count("solve") == 2
 
 
-def test_a_contradicted_answer_of_the_seed_stays():
-    assert run(vary(draft_answer="15 km/h", refine_verdict="contradicted")).evidence == ["seed_answer"]
+def test_a_contradicted_answer_of_the_seed_needs_others_too():
+    doubted = vary(draft_answer="15 km/h", refine_verdict="contradicted")
+    assert reason(doubted) == "contradicted"
+    assert run(doubted, [solver("15 km/h")]).evidence == ["seed_answer", "solver:other"]
 
 
 # ---- judges
@@ -285,12 +390,21 @@ def test_labels_come_from_an_annotator_that_saw_no_request():
     assert found.requested.level == "H5"
 
 
-def test_a_failed_annotator_loses_no_item():
+def test_a_failed_annotator_leaves_a_variant_the_labels_of_its_seed():
+    annotator = Scripted("annotator", label=Outcome.FAILED)
+    seed = SeedText(id="s", question=SEED.question, answer="15 km/h", field="Physics", level="H2")
+    reworded = item("vary", question=REWORDED, answer="15 km/h", seeds=[seed])
+    found = run(reworded, annotator=annotator, relabel=True)
+    assert found.dropped is None
+    assert (found.labels.field, found.labels.discipline, found.labels.level) == ("Physics", "Science", "H2")
+    assert "labels_missing" in [event.action for event in found.history]
+
+
+def test_an_item_without_any_label_is_dropped_as_such():
     annotator = Scripted("annotator", label=Outcome.FAILED)
     found = run(item(), [solver("8")], annotator=annotator, relabel=True)
-    assert found.dropped is None
-    assert found.labels.field is None
-    assert "labels_missing" in [event.action for event in found.history]
+    assert found.dropped.reason == "unlabelled"
+    assert "failed: planned" in found.dropped.evidence
 
 
 def test_a_variant_inherits_the_field_of_its_seed():

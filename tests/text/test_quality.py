@@ -82,7 +82,31 @@ def test_personal_data_is_masked() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["Section 3.1.4.2 and 192.168.0.1", "13812345678 + 1 = ?", "300 - 200 - 100", "x@y", "1.5e10"]
+    ("text", "masked"),
+    [
+        ("Write to Ann, 555-123-4567.", "Write to Ann, [phone]."),
+        ("What is your phone number? 555-123-4567", "What is your phone number? [phone]"),
+        ("Whose phone number is 123-456-7890?", "Whose phone number is [phone]?"),
+        ("Ann (138-1234-5678)", "Ann ([phone])"),
+    ],
+)
+def test_dashed_phone_numbers_are_masked(text: str, masked: str) -> None:
+    assert mask_personal(text) == (masked, 1)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Section 3.1.4.2 and 192.168.0.1",
+        "13812345678 + 1 = ?",
+        "300 - 200 - 100",
+        "x@y",
+        "1.5e10",
+        "What is 123-456-7890?",
+        "Compute the difference 900-100-1000.",
+        "123-456-7890 = x",
+        "计算 138-1234-5678 的值",
+    ],
 )
 def test_sums_sections_and_private_networks_stay(text: str) -> None:
     assert mask_personal(text) == (text, 0)

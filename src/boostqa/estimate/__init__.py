@@ -145,7 +145,8 @@ def free_part(recipe: Recipe) -> Free:
 
 
 async def _run_free(recipe: Recipe, run: Run) -> None:
-    from boostqa.executor import LocalExecutor, Setup
+    from boostqa.child import Setup
+    from boostqa.executor import LocalExecutor
     from boostqa.llm.budget import Governor, Limits
     from boostqa.runner import Runner, Silent
 

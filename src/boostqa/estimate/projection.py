@@ -23,11 +23,10 @@ from boostqa.flows.solve import solve
 from boostqa.flows.write import Call, distract, vary, vary_numbers, write
 from boostqa.prompts import Strategy, strategies
 from boostqa.recipe import Recipe
-from boostqa.record import Labels, Record, Requested
+from boostqa.record import Record, Requested
 from boostqa.stages.refine import Refine
 from boostqa.stages.synthesize import SynthesizeConfig
 from boostqa.stages.verify import VerifyConfig
-from boostqa.taxonomy import load as load_taxonomy
 
 ACCEPTED = Span(0.3, 0.9, 1.6)
 """Guess: items per task that are accepted and land where they were wanted, as a multiple of
@@ -309,12 +308,6 @@ def _writing(strategy: Strategy, config: SynthesizeConfig) -> Flow:
 def _labelling(passes: int, votes: int) -> Flow:
     async def flow(ear: Ear, record: Record) -> None:
         await label(ear, record, passes=passes, votes=votes)
-        if passes == 2:
-            # The second step is asked only after an answer to the first: take the largest discipline for it.
-            tree = load_taxonomy()
-            largest = max(tree.disciplines, key=lambda entry: len(tree.of(entry.name))).name
-            known = Labels(discipline=largest, level="H3", grade="high")
-            await label(ear, record, passes=passes, votes=votes, known=known)
 
     return flow
 

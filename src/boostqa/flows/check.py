@@ -43,8 +43,9 @@ class Limits(BaseModel):
     min_kept_words: float = 0.3
     """Share of the seed question's content words that a rewording must keep, 0..1."""
     close_variants: bool = False
-    """Hold rewordings close to the seed: all content words kept (three in four of a calculation), at most two
-    in five new, no new name, no word more often. For writers that cannot be trusted with more freedom."""
+    """Hold rewordings close to the seed: most of its content words kept (nearly all where the answer is a number
+    and nothing is calculated), few new ones, none exchanged for another, no new name, no word more often, one
+    question mark at the end. For writers that cannot be trusted with more freedom."""
 
 
 class Problem(NamedTuple):

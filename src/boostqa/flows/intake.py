@@ -3,7 +3,8 @@
 Every item leaves at least one record, kept or dropped with a reason: `malformed_row`, `no_text`,
 `low_quality`, what `text.quality` names, and what readers say of a whole page or file, such as
 `scanned_page`. Text is repaired and personal data masked; language is detected where neither row nor source
-says it. Labels that come with a row, or with its source as constants, go to `gold` and never to `labels`.
+says it. Labels that come with a row, or with its source as constants, go to `gold` and never to `labels`, as
+far as they are ours (see `flows/vocabulary.py`).
 Knows nothing of paths, files' formats and shards.
 """
 
@@ -15,17 +16,12 @@ from typing import Any
 
 import msgspec
 
+from boostqa.flows.vocabulary import GOLD, settle
 from boostqa.identity import digest
 from boostqa.readers.items import BadRow, Raw
 from boostqa.record import Event, Labels, Record, Source
 from boostqa.text import chunk, language, normalise, quality
 
-GOLD = ("discipline", "field", "secondary_fields", "level", "grade", "knowledge_points")
-"""Labels that may come with a seed."""
-LEVELS = ("H1", "H2", "H3", "H4", "H5")
-GRADES = ("primary", "middle", "high", "undergraduate", "graduate", "professional")
-VOCABULARY = {"level": LEVELS, "grade": GRADES}
-"""Labels of which other values (a set's own scale) are not taken over."""
 WHOLE = ("empty_file", "damaged_file", "file_too_large", "empty_page", "damaged_page", "scanned_page")
 """What a reader may say of more than a row; these reasons stand for themselves."""
 
@@ -87,7 +83,7 @@ class _Row:
             solution=solution,
             formula=raw.formula,
             variables=raw.variables,
-            question_type=raw.question_type or self._constant("question_type"),
+            question_type=self._question_type(raw),
             language=code,
         )
         # A question without an answer is still worth writing others from; it only has no checked answer.
@@ -130,15 +126,22 @@ class _Row:
         return text
 
     def _language(self, raw: Raw, text: str) -> str | None:
-        stated = raw.language or self._constant("language")
+        stated = self._settled("language", raw.language)
         if stated:
             return stated
         code, _ = language.detect(text)
         return None if code == language.UNKNOWN else code
 
-    def _constant(self, name: str) -> str | None:
-        value = self.intake.constants.get(name)
-        return value if isinstance(value, str) else None
+    def _question_type(self, raw: Raw) -> str | None:
+        found = self._settled("question_type", raw.question_type)
+        # Without its options a question is not one of multiple choice, whatever the file calls it.
+        return None if found == "multiple_choice" and not raw.choices else found
+
+    def _settled(self, name: str, stated: str | None) -> str | None:
+        """What the row says, else what its source says, in our words; None where neither is ours."""
+        constant = self.intake.constants.get(name)
+        values = (stated, constant if isinstance(constant, str) else None)
+        return next((ours for value in values if value and (ours := settle(name, value))), None)
 
     def _born(
         self,
@@ -172,9 +175,8 @@ class _Row:
     def _gold(self, raw: Raw) -> Labels | None:
         """Labels of the row, else of the source; None where neither has one of our vocabulary."""
         gold: dict[str, str | list[str]] = {}
-        for name, value in {**self.intake.constants, **raw.gold}.items():
+        for name, value in [*self.intake.constants.items(), *raw.gold.items()]:
             values = [value] if isinstance(value, str) else value
-            known = VOCABULARY.get(name)
-            if name in GOLD and values and (known is None or values[0] in known):
-                gold[name] = values if name in ("secondary_fields", "knowledge_points") else values[0]
+            if name in GOLD and (ours := [one for text in values if (one := settle(name, text))]):
+                gold[name] = ours if name in ("secondary_fields", "knowledge_points") else ours[0]
         return msgspec.convert({**gold, "labeller": "gold"}, Labels) if gold else None

@@ -26,6 +26,7 @@ from typing import Any
 import msgspec
 
 from boostqa.flows.solve import object_schema
+from boostqa.flows.vocabulary import iso_code
 from boostqa.llm.model import Model, Reply, Request
 from boostqa.prompts import render
 from boostqa.record import Labels, Record
@@ -121,7 +122,7 @@ async def _whole(model: Model, record: Record, votes: int, tree: Taxonomy) -> La
             labeller=f"llm:{model.name}",
         ),
         question_type=_majority([item["question_type"] for item in found])[0],
-        language=str(backing[0]["language"])[:2].lower() or None,
+        language=iso_code(str(backing[0]["language"])),
         self_contained=own,
     )
 

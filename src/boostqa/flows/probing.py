@@ -3,9 +3,10 @@
 Methods, the first that is allowed and possible:
     likelihood  the option with the highest log-likelihood per UTF-8 byte, given the question (`Model.score`)
     choice      the letter with the highest probability; options shuffled, and rotated from sample to sample
-    generate    a generated answer, compared by rule (`text/answers.py`)
+    generate    a generated answer, compared by rule (`text/answers.py`); options as for choice
 Bits per byte of the reference answer come with `Model.score` alone; without it they stay None. A model
-without chat is given plain text to continue. A call that failed leaves the item unscored, never wrong.
+without chat is given plain text to continue. A call that failed leaves the item unscored, never wrong; so does
+a short answer that was cut off, while a worked solution without an end has not reached the answer.
 Knows nothing of stages, cells or hold-outs.
 """
 
@@ -14,12 +15,13 @@ from __future__ import annotations
 import asyncio
 import math
 import random
+from collections import Counter
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
-from boostqa.flows.solve import letter_probabilities, solve, solve_request
+from boostqa.flows.solve import letter_probabilities, solve_request
 from boostqa.llm.model import Model, Outcome, Reply, Request, Score
 from boostqa.prompts import LETTERS
 from boostqa.record import Record
@@ -31,6 +33,14 @@ _SHORT_ANSWER = 8
 """Tokens (words, Chinese characters) up to which an answer in words can be checked by rule."""
 _CHATTER = 4
 """Tokens that a generated answer may have beyond the reference."""
+_UNSETTLED = frozenset(
+    """
+    not no never neither nor none cannot cant isn aren wasn weren doesn don didn without except but than rather
+    instead false incorrect wrong unlikely or either maybe perhaps possibly and versus vs unknown unsure
+    不 非 没 无 否 或 未 错
+    """.split()  # noqa: SIM905
+)
+"""Tokens with which an answer denies what it names, or names another beside it."""
 
 
 class Manner(msgspec.Struct, frozen=True, kw_only=True):
@@ -57,6 +67,8 @@ class Finding(msgspec.Struct, kw_only=True):
     bits: float | None = None
     """-log2 of the likelihood of the reference answer."""
     answer_bytes: int | None = None
+    truncated: int = 0
+    """Attempts that were cut off before they had an answer."""
     note: str = ""
     """Why it is unscored, or what could not be had."""
 
@@ -77,7 +89,7 @@ async def ask(model: Model, record: Record, manner: Manner, rng: random.Random) 
         if method == "choice" and record.choices and able.logprobs and able.chat:
             found = await _by_letter(model, record, manner, rng)
         elif method == "generate" and able.chat:
-            found = await _generated(model, record, manner)
+            found = await _generated(model, record, manner, rng)
         elif method == "generate" and able.complete:
             found = await _completed(model, record, manner)
         else:
@@ -101,7 +113,8 @@ def checkable(record: Record) -> bool:
 def reaches(given: str, record: Record) -> bool:
     """Whether a generated answer is the record's.
 
-    Where `equal` cannot tell (words), the reference must stand in the answer, a few tokens longer at most.
+    Where `equal` cannot tell (words), the reference must stand in the answer, a few tokens longer at most, none
+    of which denies it or offers another answer.
     """
     if not given:
         return False
@@ -114,7 +127,9 @@ def reaches(given: str, record: Record) -> bool:
     reference, own = words(record.answer), words(given)
     starts = range(len(own) - len(reference) + 1)
     contained = any(own[i : i + len(reference)] == reference for i in starts)
-    return contained and len(own) <= len(reference) + _CHATTER
+    beside = Counter(own) - Counter(reference)
+    settled = _UNSETTLED.isdisjoint(beside) and given.count("/") <= record.answer.count("/")
+    return contained and settled and beside.total() <= _CHATTER
 
 
 async def _likelihood(model: Model, record: Record) -> Finding:
@@ -135,21 +150,30 @@ async def _likelihood(model: Model, record: Record) -> Finding:
     return found
 
 
-async def _by_letter(model: Model, record: Record, manner: Manner, rng: random.Random) -> Finding:
+def _turns(record: Record, samples: int, rng: random.Random) -> list[list[int]]:
+    """Orders of the options for each sample: shuffled once, then rotated."""
     order = list(range(len(record.choices)))
     rng.shuffle(order)
-    turns = [order[i % len(order) :] + order[: i % len(order)] for i in range(manner.samples)]
-    shown = [[record.choices[place] for place in turn] for turn in turns]
-    replies = await asyncio.gather(
-        *(
-            model.chat(
-                solve_request(
-                    record.question, options, short=True, max_tokens=manner.max_tokens, top_logprobs=20
-                )
-            )
-            for options in shown
+    return [order[i % len(order) :] + order[: i % len(order)] if order else [] for i in range(samples)]
+
+
+async def _asked(
+    model: Model, record: Record, manner: Manner, turns: list[list[int]], **how: Any
+) -> list[Reply]:
+    """A reply for each order of the options."""
+    requests = [
+        solve_request(
+            record.question, [record.choices[place] for place in turn], max_tokens=manner.max_tokens, **how
         )
-    )
+        for turn in turns
+    ]
+    samples = (msgspec.structs.replace(item, sample=index) for index, item in enumerate(requests))
+    return list(await asyncio.gather(*(model.chat(item) for item in samples)))
+
+
+async def _by_letter(model: Model, record: Record, manner: Manner, rng: random.Random) -> Finding:
+    turns = _turns(record, manner.samples, rng)
+    replies = await _asked(model, record, manner, turns, short=True, top_logprobs=20)
     hits, logs, failed = [], [], []
     for turn, reply in zip(turns, replies, strict=True):
         chances = letter_probabilities(reply, len(turn)) if reply.ok else None
@@ -159,22 +183,33 @@ async def _by_letter(model: Model, record: Record, manner: Manner, rng: random.R
         wanted = LETTERS[turn.index(_right(record))]
         hits.append(float(max(chances, key=lambda letter: chances[letter]) == wanted))
         logs.append(math.log(max(chances[wanted], 1e-9)))
-    found = _finding("choice", hits, failed)
+    found = _finding("choice", hits, failed, replies)
     found.choice_logprob = _mean(logs) if logs else None
     return found
 
 
-async def _generated(model: Model, record: Record, manner: Manner) -> Finding:
-    attempts = await solve(
-        model,
-        record.question,
-        record.choices,
-        samples=manner.samples,
-        short=manner.short,
-        max_tokens=manner.max_tokens,
-    )
-    hits = [float(reaches(attempt.answer, record)) for attempt in attempts if attempt.counts]
-    return _finding("generate", hits, [_why(attempt.reply) for attempt in attempts if not attempt.counts])
+async def _generated(model: Model, record: Record, manner: Manner, rng: random.Random) -> Finding:
+    turns = _turns(record, manner.samples, rng)
+    temperature = 0.0 if manner.samples == 1 else 0.7
+    replies = await _asked(model, record, manner, turns, short=manner.short, temperature=temperature)
+    hits, failed = [], []
+    for turn, reply in zip(turns, replies, strict=True):
+        if reply.ok:
+            given = str(reply.data.get("answer", "")) if isinstance(reply.data, dict) else ""
+            hits.append(float(reaches(given.strip(), _shown(record, turn))))
+        elif reply.outcome == Outcome.TRUNCATED and not manner.short:
+            hits.append(0.0)
+        else:
+            failed.append(_why(reply))
+    return _finding("generate", hits, failed, replies)
+
+
+def _shown(record: Record, turn: list[int]) -> Record:
+    """The record with its options, and the letter of the right one, in the order that the model saw."""
+    if not turn:
+        return record
+    answer = LETTERS[turn.index(_right(record))]
+    return msgspec.structs.replace(record, choices=[record.choices[i] for i in turn], answer=answer)
 
 
 async def _completed(model: Model, record: Record, manner: Manner) -> Finding:
@@ -189,13 +224,17 @@ async def _completed(model: Model, record: Record, manner: Manner) -> Finding:
     # Running on to the limit is what base models do; the first line is the answer all the same.
     told = [reply for reply in replies if reply.outcome in (Outcome.OK, Outcome.TRUNCATED)]
     hits = [float(reaches(reply.text.strip().partition("\n")[0], record)) for reply in told]
-    return _finding("generate", hits, [_why(reply) for reply in replies if reply not in told])
+    failed = [_why(reply) for reply in replies if reply not in told]
+    return _finding("generate", hits, failed, [])
 
 
-def _finding(method: Method, hits: Sequence[float], failed: Sequence[str]) -> Finding:
+def _finding(
+    method: Method, hits: Sequence[float], failed: Sequence[str], replies: Sequence[Reply]
+) -> Finding:
+    truncated = sum(reply.outcome == Outcome.TRUNCATED for reply in replies)
     if not hits:
-        return Finding(method=method, note=failed[0] if failed else "no reply")
-    return Finding(method=method, attempts=len(hits), correct=_mean(hits))
+        return Finding(method=method, truncated=truncated, note=failed[0] if failed else "no reply")
+    return Finding(method=method, attempts=len(hits), correct=_mean(hits), truncated=truncated)
 
 
 def _right(record: Record) -> int:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -17,6 +18,7 @@ import msgspec
 from boostqa.llm.model import Model, Outcome, Reply, Request
 from boostqa.prompts import LETTERS, render
 from boostqa.text.answers import choice_letter, equal
+from boostqa.text.normalise import fold
 
 
 class Attempt(msgspec.Struct, frozen=True, kw_only=True):
@@ -41,18 +43,41 @@ class Tally(msgspec.Struct, frozen=True, kw_only=True):
 
     agree: int = 0
     differ: int = 0
-    """Attempts with another answer, or cut off before they had one."""
+    """Attempts with another answer."""
     unclear: int = 0
-    """Attempts whose answer could not be compared with the given one."""
+    """Attempts whose answer could not be compared with the given one: mostly answers in words."""
+    truncated: int = 0
+    """Attempts cut off before they had an answer: a sign of hardness, never of a wrong answer."""
+    failed: int = 0
+    """Calls that failed: they say nothing of the item."""
     rival: str = ""
-    """The most frequent other answer."""
+    """The most frequent answer among those that differ or are unclear."""
     rival_votes: int = 0
 
     @property
+    def told(self) -> int:
+        """Attempts that gave an answer."""
+        return self.agree + self.differ + self.unclear
+
+    @property
+    def tried(self) -> int:
+        """Attempts that measure hardness; 0 where none ended, or too many answers could not be compared."""
+        if self.agree + self.differ == 0 or self.unclear > MAX_UNCLEAR * self.told:
+            return 0
+        return self.agree + self.differ + self.truncated
+
+    @property
     def pass_rate(self) -> float | None:
-        """Share of comparable attempts that agree, 0..1; None without any."""
-        told = self.agree + self.differ
-        return self.agree / told if told else None
+        """Share of `tried` attempts that agree, 0..1; None where hardness cannot be told."""
+        return self.agree / self.tried if self.tried else None
+
+    def reached(self, least: int, share: float) -> bool:
+        """Whether the answer was reached by `least` attempts, by `share` of all, and by more than any other."""
+        return self.agree >= max(least, share * self.told) and self.agree > self.rival_votes
+
+
+MAX_UNCLEAR = 0.25
+"""Share of answers that no rule could compare, above which there is no pass rate."""
 
 
 async def solve(
@@ -155,35 +180,49 @@ def _letter(token: str, letters: str) -> str | None:
 
 
 def tally(attempts: Iterable[Attempt], answer: str, question_type: str | None = None) -> Tally:
-    """Counts how many attempts reach `answer`; other answers are grouped by what `equal` finds the same."""
-    agree = differ = unclear = 0
+    """Counts how many attempts reach `answer`; all other answers are grouped by what is the same."""
+    counts: Counter[str] = Counter()
     rivals: list[list[str]] = []
     for attempt in attempts:
-        if not attempt.counts:
-            continue
         if not attempt.answer:
-            differ += 1
+            # A refusal or a broken reply says no more than no reply at all.
+            counts["truncated" if attempt.reply.outcome is Outcome.TRUNCATED else "failed"] += 1
             continue
         same = equal(attempt.answer, answer, question_type)
-        if same is None:
-            unclear += 1
-        elif same:
-            agree += 1
-        else:
-            differ += 1
+        counts["unclear" if same is None else "agree" if same else "differ"] += 1
+        if not same:
             _vote(rivals, attempt.answer, question_type)
     best = max(rivals, key=len, default=[])
     return Tally(
-        agree=agree, differ=differ, unclear=unclear, rival=best[0] if best else "", rival_votes=len(best)
+        agree=counts["agree"],
+        differ=counts["differ"],
+        unclear=counts["unclear"],
+        truncated=counts["truncated"],
+        failed=counts["failed"],
+        rival=best[0] if best else "",
+        rival_votes=len(best),
     )
 
 
 def _vote(groups: list[list[str]], answer: str, question_type: str | None) -> None:
     for group in groups:
-        if equal(answer, group[0], question_type):
+        if _alike(answer, group[0], question_type):
             group.append(answer)
             return
     groups.append([answer])
+
+
+def _alike(left: str, right: str, question_type: str | None = None) -> bool:
+    return equal(left, right, question_type) is True or fold(left) == fold(right) != ""
+
+
+def sound(counts: Tally, guessable: bool) -> bool:
+    """Whether the answer to a hard question may be right: the first choice of those who reached an answer.
+
+    Two must reach it (or the only one who answered), and more than reach any other; where a guess often hits,
+    half of all. So most may fail, which is what a hard question is for.
+    """
+    return counts.reached(min(2, max(1, counts.told)), 0.5 if guessable else 0.0)
 
 
 _LEVEL_LIMITS = (0.2, 0.5, 0.75, 0.9)
@@ -208,24 +247,42 @@ def measured_level(agree: float, tried: float) -> tuple[str, float]:
     return f"H{level}", round(4 * math.sqrt(mean * (1 - mean) / (tried + 3)), 4)
 
 
+_KEPT = ("agree", "differ", "unclear", "truncated", "failed", "rival")
+
+
 def tally_scores(model: str, counts: Tally) -> dict[str, float]:
     """A tally of one model's attempts as scores of a record, so that no later stage pays for it again."""
-    return {
-        f"solver_agree:{model}": float(counts.agree),
-        f"solver_differ:{model}": float(counts.differ),
-        f"solver_unclear:{model}": float(counts.unclear),
-        f"solver_rival:{model}": float(counts.rival_votes),
-    }
+    numbers = (
+        counts.agree,
+        counts.differ,
+        counts.unclear,
+        counts.truncated,
+        counts.failed,
+        counts.rival_votes,
+    )
+    return {f"solver_{kind}:{model}": float(number) for kind, number in zip(_KEPT, numbers, strict=True)}
 
 
 def tally_from(model: str, scores: Mapping[str, float]) -> Tally | None:
     """The tally that `tally_scores` stored (without the rival's text), or None."""
     if f"solver_agree:{model}" not in scores:
         return None
-    agree, differ, unclear, rival = (
-        int(scores.get(f"solver_{kind}:{model}", 0.0)) for kind in ("agree", "differ", "unclear", "rival")
+    agree, differ, unclear, truncated, failed, rival = (
+        int(scores.get(f"solver_{kind}:{model}", 0.0)) for kind in _KEPT
     )
-    return Tally(agree=agree, differ=differ, unclear=unclear, rival_votes=rival)
+    return Tally(
+        agree=agree,
+        differ=differ,
+        unclear=unclear,
+        truncated=truncated,
+        failed=failed,
+        rival_votes=rival,
+    )
+
+
+def without_tallies(scores: Mapping[str, float]) -> dict[str, float]:
+    """Scores without what solvers said: for an item whose answer became another one."""
+    return {name: value for name, value in scores.items() if not name.startswith(("solver_", "pass_rate"))}
 
 
 def pooled(counts: Iterable[Tally]) -> Tally:
@@ -234,7 +291,7 @@ def pooled(counts: Iterable[Tally]) -> Tally:
     votes: list[tuple[str, int]] = []
     for item in listed:
         for index, (rival, number) in enumerate(votes):
-            if item.rival and equal(item.rival, rival):
+            if item.rival and _alike(item.rival, rival):
                 votes[index] = (rival, number + item.rival_votes)
                 break
         else:
@@ -244,6 +301,8 @@ def pooled(counts: Iterable[Tally]) -> Tally:
         agree=sum(item.agree for item in listed),
         differ=sum(item.differ for item in listed),
         unclear=sum(item.unclear for item in listed),
+        truncated=sum(item.truncated for item in listed),
+        failed=sum(item.failed for item in listed),
         rival=rival,
         rival_votes=number,
     )

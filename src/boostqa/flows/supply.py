@@ -22,6 +22,9 @@ from boostqa.taxonomy import OTHER
 if TYPE_CHECKING:
     import pyarrow as pa
 
+_LOOKED_AT = 200
+"""Seeds that a search for a further seed looks at."""
+
 
 class Seed(msgspec.Struct, kw_only=True):
     """What choosing needs to know of a seed."""
@@ -125,20 +128,30 @@ class Supply:
                 yield seed
 
     def linked(self, lead: Seed, count: int) -> list[Seed]:
-        """At most `count` further seeds that share a knowledge point with `lead` and may be used with it."""
-        near = {seed.id: seed for point in lead.points for seed in self._by_point[point.casefold()]}
+        """At most `count` further seeds that share a knowledge point with `lead` and may be used with it.
+
+        Of a point that many seeds share only some are looked at, other ones for each leading seed.
+        """
         chosen = [lead]
-        for seed in sorted(near.values(), key=lambda seed: unit("link", lead.id, seed.id)):
+        for seed in self._near(lead):
             if len(chosen) > count:
                 break
-            if seed.id != lead.id and all(self.may_meet(seed, other) for other in chosen):
+            if seed not in chosen and all(self.may_meet(seed, other) for other in chosen):
                 chosen.append(seed)
         return chosen[1:]
+
+    def _near(self, lead: Seed) -> Iterable[Seed]:
+        """Some seeds of each of its points, from a place in their (hashed) order that `lead` decides."""
+        starts = {point.casefold(): unit("link", lead.id, point.casefold()) for point in lead.points}
+        for point in sorted(starts, key=lambda point: starts[point]):
+            line = self._by_point[point]
+            for step in range(min(len(line), _LOOKED_AT)):
+                yield line[(int(starts[point] * len(line)) + step) % len(line)]
 
     def across(self, lead: Seed) -> Seed | None:
         """A seed of another discipline that may be used with `lead`; None where a short search finds none."""
         start = int(unit("across", lead.id, lead.used) * len(self.seeds))
-        for step in range(min(len(self.seeds), 200)):
+        for step in range(min(len(self.seeds), _LOOKED_AT)):
             seed = self.seeds[(start + step) % len(self.seeds)]
             if seed.discipline != lead.discipline and self.may_meet(seed, lead):
                 return seed

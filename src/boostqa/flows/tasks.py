@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from boostqa.errors import UserError
 from boostqa.flows.supply import Seed, Supply, Wish
+from boostqa.flows.vocabulary import iso_code
 from boostqa.identity import digest, unit
 from boostqa.prompts import Strategy, strategies
 from boostqa.record import Event, Record, Requested, SeedText
@@ -234,6 +235,7 @@ def _seed_text(seed: Record) -> SeedText:
         grade=seed.labels.grade,
         source=seed.source.name if seed.source else None,
         license=seed.source.license if seed.source else None,
+        cluster=seed.dup_cluster,
     )
 
 
@@ -242,19 +244,15 @@ def edited_rows(path: str, round_: int, supply: Supply) -> list[dict[str, Any]] 
 
     Raises:
         UserError: names file, row, column, value and what is known: a missing column, an unknown label, a
-            field of another discipline, a seed that is not there (or was taken down).
+            field of another discipline, a language that is no code, a seed that is not there (or was taken
+            down) or lacks what the strategy needs, seeds whose licences may not meet.
     """
     rows = [(n, row) for n, row in _read(path) if str(row["round"]) == str(round_)]
     made = []
     for n, row in rows:
-        _check(f"{path}: row {n}", row)
-        seeds = []
-        for name in str(row["seeds"] or "").split():
-            if name not in supply.by_id:
-                raise UserError(f"{path}: row {n}: seeds: {name!r} is not a seed of this run; remove the row")
-            seeds.append(supply.by_id[name])
-        if not seeds:
-            raise UserError(f"{path}: row {n}: seeds: empty; a task needs at least one seed id")
+        place = f"{path}: row {n}"
+        _check(place, row)
+        seeds = _named_seeds(place, row, supply)
         used = seeds[0].used
         seeds[0].used += 1
         plain = {name: str(row[name] or "") or None for name in PLAN if PLAN[name] == "string"}
@@ -272,6 +270,33 @@ def edited_rows(path: str, round_: int, supply: Supply) -> list[dict[str, Any]] 
             }
         )
     return made or None
+
+
+def _named_seeds(place: str, row: Mapping[str, Any], supply: Supply) -> list[Seed]:
+    """The seeds of one row of an edited plan, by the rules that hold for drawn ones; `_check` comes first."""
+    seeds: list[Seed] = []
+    for name in str(row["seeds"] or "").split():
+        if name not in supply.by_id:
+            raise UserError(f"{place}: seeds: {name!r} is not a seed of this run; remove the row")
+        seed = supply.by_id[name]
+        for other in seeds:
+            if not supply.may_meet(seed, other):
+                licences = f"{other.license} and {seed.license}"
+                raise UserError(
+                    f"{place}: seeds: {other.id!r} and {name!r} may not be used together ({licences}); "
+                    "remove one of them"
+                )
+        seeds.append(seed)
+    if not seeds:
+        raise UserError(f"{place}: seeds: empty; a task needs at least one seed id")
+    strategy = str(row["strategy"] or "")
+    lacking = [need for need in strategies()[strategy].needs if need not in seeds[0].has] if strategy else []
+    if lacking:
+        raise UserError(
+            f"{place}: strategy: {strategy!r} needs a seed with {' and '.join(lacking)}, which "
+            f"{seeds[0].id!r} has not; choose another seed or strategy"
+        )
+    return seeds
 
 
 def _read(path: str) -> Iterable[tuple[int, dict[str, Any]]]:
@@ -310,6 +335,8 @@ def _check(place: str, row: Mapping[str, Any]) -> None:
         value = str(row[column] or "")
         if value not in names and (value or column in ("discipline", "level", "route")):
             raise UserError(f"{place}: {column}: {value!r} is not known; {_near(value, names)}")
+    if iso_code(str(row["language"] or "")) != row["language"]:
+        raise UserError(f"{place}: language: {row['language']!r} is no ISO 639-1 code, such as en or zh")
     if row["field"] and tree.parent(row["field"]) != row["discipline"]:
         parent = tree.parent(row["field"])
         raise UserError(

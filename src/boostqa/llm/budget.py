@@ -189,6 +189,7 @@ class Account:
         self._free = Amount()
         self._unreported = Amount()
         self._reserved = 0
+        self._settles = 0
         self._deadline = INFINITE
         self._asking = asyncio.Lock()
         self._settled = asyncio.Event()
@@ -204,27 +205,33 @@ class Account:
         """
         if self._ask is None:
             return
-        while self._free.lacks(need) or self._clock() >= self._deadline:
+        while self._short_of(need):
+            settled = self._settles
             async with self._asking:
-                if self._free.lacks(need) or self._clock() >= self._deadline:
-                    await self._extend(need, wait=not repeat)
+                # Others had their turn while this one waited for the lock: perhaps there is enough now.
+                grant = await self._extend(need) if self._short_of(need) else Grant()
+            if not grant.stop or settled != self._settles:
+                continue
+            if repeat or self._reserved == 0 or grant.seconds_left <= 0:
+                raise BudgetStop(grant.stop)
+            # Calls in flight will use less than their upper bound: wait for one of them before giving up,
+            # without the lock, since they may have to ask for a repeat of their own before they end.
+            self._settled.clear()
+            await self._settled.wait()
         self._free = self._free - need
         self._reserved += 0 if repeat else 1
 
-    async def _extend(self, need: Amount, wait: bool) -> None:
+    def _short_of(self, need: Amount) -> bool:
+        return bool(self._free.lacks(need)) or self._clock() >= self._deadline
+
+    async def _extend(self, need: Amount) -> Grant:
         assert self._ask is not None
         missing = {name: max(0.0, getattr(need, name) - getattr(self._free, name)) for name in _PARTS}
         used, self._unreported = self._unreported, Amount()
         grant = await self._ask(Ask(account=self.name, used=used, need=Amount(**missing)))
         self._deadline = self._clock() + grant.seconds_left
         self._free = self._free + grant.amount
-        if not grant.stop:
-            return
-        if not wait or self._reserved == 0 or grant.seconds_left <= 0:
-            raise BudgetStop(grant.stop)
-        # Calls in flight will use less than their upper bound: wait for one of them before giving up.
-        self._settled.clear()
-        await self._settled.wait()
+        return grant
 
     def settle(self, reserved: Amount, used: Amount) -> None:
         """Give back the reservation of a call and book what it used (nothing, if it was never sent)."""
@@ -234,6 +241,7 @@ class Account:
         self._free = self._free + reserved - used
         self._unreported += used
         self._reserved -= 1
+        self._settles += 1
         self._settled.set()
 
     async def close(self) -> None:

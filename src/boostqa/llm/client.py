@@ -41,7 +41,7 @@ _QUOTED = 4000
 _encoder = msgspec.json.Encoder()
 
 
-class _Known(msgspec.Struct, frozen=True):
+class Known(msgspec.Struct, frozen=True):
     """What a call came to: the raw reply, or why there is none."""
 
     raw: RawReply | None
@@ -54,7 +54,13 @@ class Client:
     """`Model` over an endpoint that speaks the OpenAI protocol; made by `Clients`."""
 
     def __init__(
-        self, name: str, config: ModelConfig, sender: Sender, account: Account, prices: Prices | None
+        self,
+        name: str,
+        config: ModelConfig,
+        sender: Sender,
+        account: Account,
+        prices: Prices | None,
+        flights: dict[str, asyncio.Future[Known]],
     ) -> None:
         dialect = DIALECTS[config.dialect_name]
         self.name = name
@@ -68,7 +74,7 @@ class Client:
         self._sender = sender
         self._account = account
         self._prices = prices
-        self._flights: dict[str, asyncio.Future[_Known]] = {}
+        self._flights = flights
 
     def for_role(self, role: str) -> Client:
         """The same model with its ledger lines tagged by `role`; everything else is shared."""
@@ -135,13 +141,13 @@ class Client:
         shape = {"effort": self._config.effort, "extra": self._config.extra}
         return digest(self.id, kind, msgspec.to_builtins(request), shape)
 
-    async def _known(self, kind: str, request: Request) -> _Known:
+    async def _known(self, kind: str, request: Request) -> Known:
         key = self.key(kind, request)
         journal = current_journal.get()
         while True:
             line = None if journal is None else journal.lookup(key)
             if line is not None and line.reply is not None:
-                return _Known(line.reply, "", key, True)
+                return Known(line.reply, "", key, True)
             flight = self._flights.get(key)
             if flight is None:
                 break
@@ -163,14 +169,16 @@ class Client:
         flight.set_result(known)
         return known
 
-    async def _pay(self, kind: str, request: Request, key: str, journal: Journal | None) -> _Known:
+    async def _pay(self, kind: str, request: Request, key: str, journal: Journal | None) -> Known:
         try:
             body = _encoder.encode(_BODIES[kind](self._dialect, self._policy, request))
         except UnicodeEncodeError as error:
             problem = f"models.{self.name}: the prompt is not valid Unicode: {error.reason}"
-            return _Known(None, problem, key, False)
+            return Known(None, problem, key, False)
+        if journal is not None:
+            journal.check()
         upper = self._upper(request, body)
-        reserved, used = upper, Amount()
+        reserved, sent = upper, Sent()
         await self._account.reserve(upper)
 
         async def one_more() -> None:
@@ -179,24 +187,31 @@ class Client:
             await self._account.reserve(more, repeat=True)
             reserved += more
 
+        written: asyncio.Future[None] | None = None
         try:
-            sent = await self._sender.send(
+            await self._sender.send(
                 _PATHS[kind],
                 body,
                 tokens=len(body) / 4 + request.max_tokens,
                 key=key,
+                sent=sent,
                 prefix=request.messages[0].content if request.messages else (request.prompt or "")[:256],
                 before_repeat=one_more,
             )
             if kind == "score" and sent.raw is not None:
                 sent.raw = _lean(sent.raw)
-            used = self._used(sent, upper, body)
-            line = self._line(kind, request, key, sent, upper)
-            if journal is not None:
-                await journal.append(line)
+        except BaseException as error:
+            # A stop, or nobody wants the answer any more: what was sent may be billed all the same.
+            sent.error = str(error) or "cancelled"
+            raise
         finally:
+            used = self._used(sent, upper, body)
+            if journal is not None and sent.tries:
+                written = journal.add(self._line(kind, request, key, sent, used=used, upper=upper))
             self._account.settle(reserved, used)
-        return _Known(sent.raw, sent.error, key, False)
+        if written is not None:
+            await asyncio.shield(written)
+        return Known(sent.raw, sent.error, key, False)
 
     def _upper(self, request: Request, body: bytes) -> Amount:
         """Most that one answer to `request` can use."""
@@ -221,7 +236,9 @@ class Client:
             money = upper_cost(self._prices, prompt, completion)
         return Amount(money=money + lost.money, tokens=prompt + completion + lost.tokens, requests=sent.tries)
 
-    def _line(self, kind: str, request: Request, key: str, sent: Sent, upper: Amount) -> Line:
+    def _line(
+        self, kind: str, request: Request, key: str, sent: Sent, *, used: Amount, upper: Amount
+    ) -> Line:
         return Line(
             k=key,
             ts=sent.sent_at + sent.seconds,
@@ -239,6 +256,8 @@ class Client:
             err=sent.error,
             lost=upper.money * sent.unanswered,
             lost_tokens=int(upper.tokens * sent.unanswered),
+            used_money=used.money,
+            used_tokens=used.tokens,
         )
 
 

@@ -6,6 +6,7 @@ Use as `async with Clients(recipe.models, account=account, share=workers) as cli
 
 from __future__ import annotations
 
+import asyncio
 import math
 from collections.abc import Mapping
 from types import TracebackType
@@ -14,7 +15,7 @@ from typing import Any
 import msgspec
 
 from boostqa.llm.budget import Account
-from boostqa.llm.client import Client
+from boostqa.llm.client import Client, Known
 from boostqa.llm.config import ModelConfig
 from boostqa.llm.http import AiohttpTransport, Transport
 from boostqa.llm.prices import prices_of
@@ -59,6 +60,8 @@ class Clients:
         self._backoff = backoff
         self._throttles: dict[tuple[str, str], Throttle] = {}
         self._clients: dict[str, Client] = {}
+        self._flights: dict[str, asyncio.Future[Known]] = {}
+        """Calls in flight by key: two entries may name the same model."""
 
     async def __aenter__(self) -> Clients:
         """Make the clients.
@@ -81,7 +84,8 @@ class Clients:
                 retries=config.retries,
                 backoff=self._backoff,
             )
-            self._clients[name] = Client(name, config, sender, self._account, prices_of(name, config))
+            prices = prices_of(name, config)
+            self._clients[name] = Client(name, config, sender, self._account, prices, self._flights)
         return self
 
     def _places(self, name: str, config: ModelConfig) -> tuple[list[Replica], str | None]:

@@ -1,12 +1,14 @@
 """Settings of one model endpoint: an entry of `models` in the recipe.
 
-Pure data and its checks. Fields marked `free` cannot alter results, so they stay outside fingerprints
+Pure data and its checks; only `ModelConfig.identity` looks at a file. Fields marked
+`free` cannot alter results, so they stay outside fingerprints
 and may change between two starts of a run.
 """
 
 from __future__ import annotations
 
 import os
+import re
 from pathlib import PurePath
 from typing import Any, Literal
 from urllib.parse import urlsplit
@@ -14,15 +16,22 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from boostqa.errors import UserError
+from boostqa.inputs import InputFile, fingerprint
+from boostqa.llm.embedded import MODEL, SHA256, find_model
 
 DialectName = Literal["openai", "vllm", "sglang", "deepseek", "llamacpp"]
 EMBEDDED = "embedded"
 _FREE: dict[str, Any] = {"identity": "free"}
 _HOSTS: dict[str, DialectName] = {"api.deepseek.com": "deepseek", "api.openai.com": "openai"}
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_SECRET = re.compile(r"(?:^|_)(?=[A-Za-z]*[0-9])[A-Za-z0-9]{20,}(?:_|$)")
+"""A long run of letters and digits, which is in keys (`hf_...`) but not in names that people give."""
 
 
 class _Settings(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, use_attribute_docstrings=True, hide_input_in_errors=True
+    )
 
 
 class PeakPrices(_Settings):
@@ -116,15 +125,32 @@ class ModelConfig(_Settings):
             if url == EMBEDDED and isinstance(value, str):
                 continue
             parts = urlsplit(url)
-            if parts.username or parts.password or "key" in parts.query.lower():
-                # The address itself is not repeated here: it holds a secret.
+            # Such an address is not repeated here: it may hold a secret.
+            if "@" in (parts.netloc or url):
                 raise ValueError(
                     f"base_url holds credentials (host {parts.hostname}); put the key into an environment "
                     "variable and name it in api_key_env"
                 )
+            if "?" in url or "#" in url:
+                raise ValueError(
+                    f"base_url (host {parts.hostname}) has a query or a fragment (from ? or # on); leave it out, and "
+                    "put a key into an environment variable that api_key_env names"
+                )
             if parts.scheme not in {"http", "https"} or not parts.hostname:
                 raise ValueError(f"base_url {url!r} is no address; it should look like http://host:8000/v1")
         return value if isinstance(value, str) else [url.rstrip("/") for url in urls]
+
+    @model_validator(mode="after")
+    def _variable(self) -> ModelConfig:
+        value = self.api_key_env
+        if value is not None and (not _VARIABLE.fullmatch(value) or _SECRET.search(value)):
+            # The value is not repeated here: it may be the key itself. (So this is no validator of the field
+            # alone, whose errors carry the value along.)
+            raise ValueError(
+                "api_key_env is not the name of an environment variable (letters, digits, _), perhaps the key "
+                "itself; put the key into a variable, as by `export PROVIDER_KEY=...`, and give the variable's name"
+            )
+        return self
 
     @model_validator(mode="after")
     def _model_given(self) -> ModelConfig:
@@ -149,7 +175,24 @@ class ModelConfig(_Settings):
         """The id that is sent and that makes keys."""
         if self.model:
             return self.model
-        return PurePath(self.model_path).stem if self.model_path else "smollm2-135m"
+        return PurePath(self.model_path).stem if self.model_path else MODEL
+
+    def identity(self) -> dict[str, Any]:
+        """What the answers depend on, as plain data: the fields that are not `free`, the id and the weights.
+
+        The weights of an embedded model are known by size and sampled hash, so that another file counts as
+        another model, whatever it is called; an endpoint's are not known.
+
+        Raises:
+            UserError: when `model_path` is no GGUF file or cannot be read.
+        """
+        free = {name for name, field in type(self).model_fields.items() if field.json_schema_extra == _FREE}
+        plain = self.model_dump(mode="json", exclude=free) | {"model": self.model_id}
+        if self.model_path is not None:
+            plain["weights"] = fingerprint(InputFile("", str(find_model(self.model_path))))[1:]
+        elif self.embedded:
+            plain["weights"] = [SHA256]
+        return plain
 
     @property
     def dialect_name(self) -> DialectName:

@@ -17,7 +17,6 @@ import subprocess
 import sys
 import tempfile
 import threading
-import urllib.error
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
@@ -43,8 +42,6 @@ when requests of another task came in between.
 """
 CONTEXT = 2048
 """Tokens of prompt and reply together, per slot; a longer request is answered 400."""
-
-
 SLOTS = 2
 """Requests worked on at once. Each slot reads a task's static beginning for itself, while working on eight
 requests at once writes only 1.15 times as fast per CPU second as on one (see docs/performance.md).
@@ -169,8 +166,8 @@ def serve(
     slots: int = SLOTS,
     context: int = CONTEXT,
     port: int = 0,
-    wait_policy: str = "PASSIVE",
     api_key: str | None = None,
+    alias: str | None = None,
 ) -> EmbeddedServer:
     """Start the model as a child process and return when it answers; use as a context manager.
 
@@ -183,16 +180,15 @@ def serve(
             with the packaged weights.
         context: tokens of prompt and reply together, per slot.
         port: on 127.0.0.1; 0 lets the system choose.
-        wait_policy: OMP_WAIT_POLICY of the child. With ACTIVE, the default of libgomp, threads spin between
-            operations: faster on an idle machine, ten times slower as soon as anything else needs a core.
         api_key: None for a random one.
+        alias: model id to answer to; None for the file's name without the ending.
 
     Raises:
         UserError: when weights, engine, a system library or the port are missing; says what to do.
     """
     path = find_model(model_path)
     require_engine()
-    model = MODEL if model_path is None else path.stem.lower()
+    model = alias or (MODEL if model_path is None else Path(model_path).stem)
     key = api_key or secrets.token_urlsafe(24)
     settings = {
         "model": str(path),
@@ -206,7 +202,7 @@ def serve(
     with tempfile.TemporaryFile("w+", errors="replace") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", "boostqa.llm.embedded_child", json.dumps(settings)],
-            env=_environment(key, wait_policy),
+            env=_environment(key),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=log,
@@ -240,8 +236,12 @@ def serve_forever(
         return server.wait()
 
 
-def _environment(key: str, wait_policy: str) -> dict[str, str]:
-    """The child's environment; libgomp reads its variable when it is loaded, so it must stand there before."""
+def _environment(key: str) -> dict[str, str]:
+    """The child's environment; libgomp reads its variable when it is loaded, so it must stand there before.
+
+    With ACTIVE, the default of libgomp, threads spin between operations: faster on an idle machine, ten times
+    slower as soon as anything else needs a core.
+    """
     root = str(
         Path(__file__).resolve().parents[2]
     )  # where `boostqa` lies: also found when it is not installed
@@ -249,7 +249,7 @@ def _environment(key: str, wait_policy: str) -> dict[str, str]:
     return {
         **os.environ,
         KEY_VARIABLE: key,
-        "OMP_WAIT_POLICY": wait_policy,
+        "OMP_WAIT_POLICY": "PASSIVE",
         "PYTHONPATH": os.pathsep.join(paths),
     }
 
@@ -260,9 +260,10 @@ def _first_line(process: subprocess.Popen[str], log: IO[str], limit: float = 120
     clock = threading.Timer(limit, process.kill)
     clock.daemon = True
     clock.start()
-    line = process.stdout.readline()
+    # The engine may say something of its own first.
+    line = next((line for line in process.stdout if line.startswith("{")), "{}")
     clock.cancel()
-    said = json.loads(line) if line.startswith("{") else {}
+    said = json.loads(line)
     if "url" in said:
         return str(said["url"])
     code = process.wait()

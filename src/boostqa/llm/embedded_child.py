@@ -73,6 +73,7 @@ def main() -> None:
         print(json.dumps({"error": f"{type(error).__name__}: {error}"}), flush=True)
         sys.exit(1)
     print(json.dumps({"url": server.listening_address}), flush=True)
+    os.dup2(2, 1)  # nobody reads on, so nothing written to stdout from here on may fill the pipe
     while os.getppid() == parent:  # second watch, should someone else hold the other end of stdin
         time.sleep(1.0)
     os._exit(0)

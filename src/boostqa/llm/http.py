@@ -8,6 +8,7 @@ tokens for nobody: after 20 cancelled calls 20 of 20 connections were still open
 from __future__ import annotations
 
 import asyncio
+import re
 import socket
 import ssl
 from collections.abc import Mapping
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 MAX_BODY = 64 << 20
 """Bytes of one answer; more is cut off as a failure, since a server gone mad must not fill the memory."""
+_USER = re.compile(r"(?<=//)[^/\s]*@")
+"""User and password in an address."""
 Kind = Literal["timeout", "dns", "tls", "refused", "reset", "cut", "too_large", "proxy"]
 
 
@@ -38,7 +41,8 @@ class WireError(Exception):
     """No whole answer. `sent` tells whether the server may have begun to work on the request."""
 
     def __init__(self, kind: Kind, detail: str, *, sent: bool) -> None:
-        super().__init__(f"{kind}: {detail}")
+        # A proxy's address holds its password, and the library puts addresses into its messages.
+        super().__init__(f"{kind}: {_USER.sub('', detail)}")
         self.kind: Kind = kind
         self.sent = sent
 
@@ -152,8 +156,11 @@ def _named(error: Exception) -> WireError:
         return WireError("dns", text, sent=False)
     if isinstance(error, (aiohttp.ClientSSLError, ssl.SSLError)):
         return WireError("tls", text, sent=False)
-    if isinstance(error, (aiohttp.ClientProxyConnectionError, aiohttp.ClientHttpProxyError)):
-        return WireError("proxy", text, sent=False)
+    if isinstance(error, aiohttp.ClientHttpProxyError):
+        host = error.request_info.real_url.host
+        return WireError("proxy", f"{host} answered {error.status} {error.message}".rstrip(), sent=False)
+    if isinstance(error, aiohttp.ClientProxyConnectionError):
+        return WireError("proxy", f"no connection to {error.host}:{error.port}", sent=False)
     if isinstance(error, (aiohttp.ClientConnectorError, socket.gaierror, ConnectionRefusedError)):
         return WireError("refused", text, sent=False)
     if isinstance(error, aiohttp.ClientPayloadError):

@@ -12,7 +12,6 @@ last 200 ms. Knows nothing of HTTP, models or money.
 from __future__ import annotations
 
 import asyncio
-import errno
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -24,7 +23,7 @@ import msgspec
 
 from boostqa.errors import StorageStop
 from boostqa.llm.frames import SUFFIX, FrameCache, encode_frame, read_frames
-from boostqa.llm.ledger_files import Index, split_name, write_sidecar
+from boostqa.llm.ledger_files import Index, split_name, storage, storage_stop, write_sidecar
 from boostqa.llm.lines import Line, LineHead, Totals
 
 _encoder = msgspec.json.Encoder()
@@ -35,17 +34,6 @@ current_journal: ContextVar[Journal | None] = ContextVar("current_journal", defa
 """Journal of the (step, shard) task that runs; set by the executor. Without one, calls are not recorded."""
 current_record: ContextVar[str] = ContextVar("current_record", default="")
 """Id of the record in work; set by the executor around each per-record call, it tags the ledger lines."""
-
-
-def storage_stop(error: OSError, path: Path) -> StorageStop:
-    """The stop for an `OSError` at `path`, with place, cause and remedy."""
-    if error.errno in {errno.ENOSPC, errno.EDQUOT}:
-        remedy = "free some space and run the same command again"
-    elif error.errno in {errno.EACCES, errno.EPERM, errno.EROFS}:
-        remedy = "make it writable and run the same command again"
-    else:
-        remedy = "see to the disk and run the same command again"
-    return StorageStop(f"{path}: cannot write the ledger: {error.strerror or error}; {remedy}")
 
 
 class Journal:
@@ -69,7 +57,8 @@ class Journal:
         self._pending: list[tuple[Line, bytes]] = []
         self._batch: asyncio.Future[None] | None = None
         self._writing: asyncio.Future[None] | None = None
-        self._load()
+        with storage(folder):
+            self._load()
 
     def _load(self) -> None:
         """Find the attempts so far, oldest first: the first answer to a key is the one that counts."""
@@ -87,12 +76,24 @@ class Journal:
                         self._places.setdefault(head.k, (path, offset))
 
     def lookup(self, key: str) -> Line | None:
-        """The recorded answer to `key`: of this shard's attempts first, then of the run's index."""
-        place = self._places.get(key)
+        """The recorded answer to `key`.
+
+        Of this shard's earlier attempts first, then of what this process has paid for in whatever shard, then
+        of the run's index, which is as old as the session.
+        """
+        place = self._places.get(key) or self._writer.places.get(bytes.fromhex(key))
         if place is None:
             return self._index.lookup(key) if self._index is not None else None
         data = self._writer.cache.line(*place, key)
         return None if data is None else _decoder.decode(data)
+
+    def check(self) -> None:
+        """Raise the failure of an earlier write of this process, if any: what cannot be kept is not paid for.
+
+        Raises:
+            StorageStop: when the disk is full or not writable.
+        """
+        self._writer.check()
 
     async def append(self, line: Line) -> None:
         """Record `line`; returns once its frame has been written.
@@ -100,14 +101,19 @@ class Journal:
         Raises:
             StorageStop: when the disk is full or not writable.
         """
-        self._writer.check()
+        # Shielded: a caller that is cancelled must not take the whole batch with it.
+        await asyncio.shield(self.add(line))
+
+    def add(self, line: Line) -> asyncio.Future[None]:
+        """Queue `line`; the future, which is shared with other lines, is done once its frame is written.
+
+        A caller that is being cancelled leaves it at that: `close` waits for what is queued.
+        """
         self._pending.append((line, _encoder.encode(line)))
         if self._batch is None:
             self._batch = asyncio.get_running_loop().create_future()
-        batch = self._batch
         self._writer.touch(self)
-        # Shielded: a caller that is cancelled must not take the whole batch with it.
-        await asyncio.shield(batch)
+        return self._batch
 
     def take(self) -> list[tuple[Line, bytes]]:
         """The lines that wait (for the writer, which calls `written` afterwards)."""
@@ -149,11 +155,12 @@ class Journal:
         while view:
             view = view[os.write(self._fd, view) :]
         assert self._path is not None
+        place = (self._path, self._end)
         for line, _ in pending:
             self._totals.setdefault(line.name, Totals()).add(line)
             if not line.err:
                 self._own.append((line.k, self._end))
-                self._places.setdefault(line.k, (self._path, self._end))
+                self._writer.places.setdefault(bytes.fromhex(line.k), place)
         self._end += len(data)
 
     def _create(self) -> None:
@@ -184,10 +191,11 @@ class Journal:
         self._writer.forget(self)
         if self._fd < 0:
             return
-        fd, self._fd = self._fd, -1
         assert self._path is not None
-        path = self._path
-        await self._writer.in_thread(path, lambda: _finish(fd, path, self._end, self._own, self._totals))
+        fd, path, end, own, sums = self._fd, self._path, self._end, self._own, self._totals
+        # A line that comes after all (of a call cancelled just now) opens a file of its own.
+        self._fd, self._end, self._own, self._totals = -1, 0, [], {}
+        await self._writer.in_thread(path, lambda: _finish(fd, path, end, own, sums))
 
 
 def _finish(fd: int, path: Path, end: int, own: list[tuple[str, int]], totals: dict[str, Totals]) -> None:
@@ -209,6 +217,8 @@ class LedgerWriter:
 
     def __init__(self, *, flush_s: float = 0.020, fsync_s: float = 0.200) -> None:
         self.cache = FrameCache()
+        self.places: dict[bytes, tuple[Path, int]] = {}
+        """File and offset of what this process has paid for, by key: about 150 bytes an answer, until it ends."""
         self._flush_s = flush_s
         self._fsync_s = fsync_s
         self._dirty: dict[Journal, None] = {}

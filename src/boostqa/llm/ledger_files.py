@@ -9,16 +9,19 @@ where it stops.
 
 from __future__ import annotations
 
+import errno
 import mmap
 import os
 import struct
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from boostqa.errors import StorageStop
 from boostqa.llm.budget import Amount
 from boostqa.llm.frames import SUFFIX, FrameCache, read_frames
 from boostqa.llm.lines import Line, LineSum, Totals
@@ -28,6 +31,26 @@ _OFFSET = struct.Struct("<Q")
 _KEY = 16
 _decoder = msgspec.json.Decoder(Line)
 _sum_decoder = msgspec.json.Decoder(LineSum)
+
+
+def storage_stop(error: OSError, path: Path) -> StorageStop:
+    """The stop for an `OSError` at `path`, with place, cause and remedy."""
+    if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+        remedy = "free some space and run the same command again"
+    elif error.errno in {errno.EACCES, errno.EPERM, errno.EROFS}:
+        remedy = "make it readable and writable and run the same command again"
+    else:
+        remedy = "see to the disk and run the same command again"
+    return StorageStop(f"{path}: cannot read or write the ledger: {error.strerror or error}; {remedy}")
+
+
+@contextmanager
+def storage(path: Path) -> Iterator[None]:
+    """Turns an `OSError` into a `StorageStop` that names the file in question, `path` where none is known."""
+    try:
+        yield
+    except OSError as error:
+        raise storage_stop(error, Path(error.filename or path)) from error
 
 
 class _SidecarHead(msgspec.Struct):
@@ -52,15 +75,20 @@ def sidecar_path(path: Path) -> Path:
 
 
 def write_sidecar(path: Path, size: int, keys: list[tuple[str, int]], totals: dict[str, Totals]) -> None:
-    """Write the sidecar of the closed ledger file `path`, whole or not at all."""
+    """Write the sidecar of the closed ledger file `path`, whole or not at all.
+
+    Raises:
+        StorageStop: when the disk is full or not writable.
+    """
     first: dict[bytes, int] = {}
     for key, offset in keys:
         first.setdefault(bytes.fromhex(key), offset)
     head = msgspec.json.encode(_SidecarHead(size=size, keys=len(first), totals=totals))
     body = b"".join(key + _OFFSET.pack(offset) for key, offset in sorted(first.items()))
     temp = path.with_name(f"{path.name}.idx.{os.getpid()}.tmp")
-    temp.write_bytes(head + b"\n" + body)
-    os.replace(temp, sidecar_path(path))
+    with storage(temp):
+        temp.write_bytes(head + b"\n" + body)
+        os.replace(temp, sidecar_path(path))
 
 
 def read_sidecar(path: Path, *, with_keys: bool = True) -> Sidecar | None:
@@ -99,7 +127,15 @@ def build_index(target: Path, files: Iterable[Path]) -> Index:
 
     Where two files answer the same key, the earlier in `files` counts. Files without a usable sidecar (a
     killed attempt, a run in progress) are scanned.
+
+    Raises:
+        StorageStop: when a file cannot be read, or the index cannot be written.
     """
+    with storage(target):
+        return _build_index(target, files)
+
+
+def _build_index(target: Path, files: Iterable[Path]) -> Index:
     import numpy as np
 
     paths: list[str] = []
@@ -221,14 +257,10 @@ def totals(run_dir: Path) -> dict[tuple[str, str, str], Totals]:
 
 
 def spent(run_dir: Path) -> Amount:
-    """What the run has used of its budgets so far; calls that may have been billed count in full."""
+    """What the run was charged on its budgets so far, call by call the same as in the session that paid."""
     amount = Amount()
     for part in totals(run_dir).values():
-        amount += Amount(
-            money=part.money + part.lost,
-            tokens=part.prompt + part.completion + part.lost_tokens,
-            requests=part.requests,
-        )
+        amount += Amount(money=part.used_money, tokens=part.used_tokens, requests=part.requests)
     return amount
 
 
@@ -237,14 +269,18 @@ def index_run(run_dir: Path, reuse: list[Path] | None = None) -> Index:
 
     Call it when no process writes to `run_dir`: attempts that were killed get their sidecar here, so that
     the next start need not scan them again. Workers open the result with `Index(index_path(run_dir))`.
+
+    Raises:
+        StorageStop: when the disk is full, not readable or not writable.
     """
     own = ledger_files(run_dir)
     for path in own:
-        if read_sidecar(path, with_keys=False) is None:
-            side = scan(path)
-            # The size of the whole file, torn tail included: the file will not change any more.
-            keys = [(key.hex(), offset) for key, offset in side.keys]
-            write_sidecar(path, path.stat().st_size, keys, side.totals)
+        with storage(path):
+            if read_sidecar(path, with_keys=False) is None:
+                side = scan(path)
+                # The size of the whole file, torn tail included: the file will not change any more.
+                keys = [(key.hex(), offset) for key, offset in side.keys]
+                write_sidecar(path, path.stat().st_size, keys, side.totals)
     others = [path for run in reuse or [] for path in ledger_files(run)]
     return build_index(index_path(run_dir), [*own, *others])
 

@@ -55,6 +55,10 @@ class Line(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Upper bound of what a call without answer may have cost (time-out, cut connection)."""
     lost_tokens: int = 0
     """Upper bound of the tokens of such a call."""
+    used_money: float = 0.0
+    """What the budget was charged for all tries: the cost, or its upper bound where it is unknown."""
+    used_tokens: float = 0.0
+    """What the budget was charged in tokens, estimated from bytes where the provider did not count."""
 
 
 class LineHead(msgspec.Struct, frozen=True):
@@ -80,6 +84,8 @@ class LineSum(msgspec.Struct, frozen=True, kw_only=True):
     err: str = ""
     lost: float = 0.0
     lost_tokens: int = 0
+    used_money: float = 0.0
+    used_tokens: float = 0.0
 
 
 class Totals(msgspec.Struct, kw_only=True):
@@ -100,6 +106,9 @@ class Totals(msgspec.Struct, kw_only=True):
     lost: float = 0.0
     """Upper bound of what calls without an answer may have cost on top."""
     lost_tokens: int = 0
+    used_money: float = 0.0
+    """What the budget was charged, upper bounds of the unknown included."""
+    used_tokens: float = 0.0
     seconds: float = 0.0
     """Sum over the calls, which overlap."""
     currency: str = ""
@@ -115,6 +124,8 @@ class Totals(msgspec.Struct, kw_only=True):
         self.seconds += line.seconds
         self.lost += line.lost
         self.lost_tokens += line.lost_tokens
+        self.used_money += line.used_money
+        self.used_tokens += line.used_tokens
         self.currency = self.currency or line.currency
         if line.err:
             self.errors += 1

@@ -113,7 +113,7 @@ def check_prices(configs: Mapping[str, ModelConfig], money: float | None) -> str
     for name, prices in found.items():
         if prices is None:
             raise UserError(
-                f"budget.money = {money}: the price of models.{name} ({configs[name].model_id}) is unknown, "
+                f"budget.money = {money}: models.{name} ({configs[name].model_id}) has no known price, "
                 f"so the budget could not be kept; give models.{name}.prices or limit "
                 "budget.tokens or budget.hours instead"
             )

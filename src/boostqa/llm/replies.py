@@ -20,6 +20,7 @@ import msgspec
 
 from boostqa.llm.lines import RawReply
 from boostqa.llm.model import Outcome, Reply, Request
+from boostqa.text.surrogates import joined, joined_escapes
 
 _THINK = re.compile(r"\s*<think(?:ing)?>(.*?)(?:</think(?:ing)?>|\Z)", re.DOTALL)
 _THINK_END = re.compile(r"</think(?:ing)?>")
@@ -31,6 +32,10 @@ _REPAIR_LIMIT = 200_000
 
 def interpret(raw: RawReply, request: Request, *, key: str = "", replayed: bool = False) -> Reply:
     """The reply that a caller sees, by the rules in the module docstring."""
+    # Cleaned here and nowhere else: half a character would only fail where a record is written.
+    raw = msgspec.structs.replace(
+        raw, text=joined(raw.text), reasoning=joined(raw.reasoning), refusal=joined(raw.refusal)
+    )
     text, thought = split_thought(raw.text, raw.reasoning)
     outcome, data, error = _judge(raw, request, text, thought)
     return Reply(
@@ -105,6 +110,7 @@ def _check(text: str, thought: str, schema: dict[str, Any]) -> tuple[Outcome, An
 
 def parse_json(text: str) -> tuple[bool, Any]:
     """(found, value): strictly first, then without fences and text around it, then repaired."""
+    text = joined_escapes(text)
     fence = _FENCE.search(text)
     for candidate in (text, fence[1] if fence else "", _outermost(text)):
         if candidate.strip():

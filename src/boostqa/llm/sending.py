@@ -13,6 +13,7 @@ import email.utils
 import random
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 
 import msgspec
 import xxhash
@@ -21,7 +22,7 @@ from boostqa.errors import ProviderStop
 from boostqa.llm.dialects import BodyError, read_reply
 from boostqa.llm.http import Response, Transport, WireError
 from boostqa.llm.lines import RawReply
-from boostqa.llm.throttle import DownError, Ended, Permit, ShutError, Throttle
+from boostqa.llm.throttle import ClosedError, DownError, Ended, Permit, ShutError, Throttle
 
 _RETRIED = {408, 409, 425}
 _STRUGGLING = {503, 529}
@@ -29,6 +30,7 @@ _STOPPING = {
     401: "the key is refused; check the variable named in api_key_env",
     402: "the account is empty; top it up",
     403: "access is denied; check the key's rights",
+    407: "the proxy wants a login; check HTTP_PROXY and HTTPS_PROXY",
 }
 _BILLABLE_AFTER = 1.0
 """Seconds after which a call that broke off may have been worked on and so billed."""
@@ -94,6 +96,7 @@ class Sender:
         self._backoff = backoff
         self._wrong = 0
         self._last_error = ""
+        self._given_up = asyncio.Event()
 
     async def send(
         self,
@@ -102,9 +105,10 @@ class Sender:
         *,
         tokens: float,
         key: str,
+        sent: Sent,
         prefix: str = "",
         before_repeat: Callable[[], Awaitable[None]] | None = None,
-    ) -> Sent:
+    ) -> None:
         """Send `body` to `path` (such as `/chat/completions`) until it is answered or must be given up.
 
         Args:
@@ -113,19 +117,20 @@ class Sender:
             tokens: expected size of request and answer, for the cap on tokens a minute.
             key: of the call in the ledger; sent as `Idempotency-Key`, so that whoever stands between (a proxy,
                 a test server) can tell a repeat from another sample of the same question.
+            sent: filled with what became of the call; right at any moment, also when this raises.
             prefix: beginning of the prompt; equal ones go to the same replica, whose cache knows them.
             before_repeat: awaited before each repeat that counts, to reserve it in the budget.
 
         Raises:
-            ProviderStop: when no call to this endpoint can succeed.
+            ProviderStop: when no call to this endpoint can succeed. After a refused key or the like, all calls
+                that wait and all later ones raise it without being sent.
         """
-        sent = Sent()
         counted = jammed = 0
         while True:
             replica, permit = await self._permit(prefix, tokens)
             result = await self._try(replica, path, body, permit, sent, key)
             if not isinstance(result, _Again):
-                return sent
+                return
             self._last_error = result.reason
             if result.ended is Ended.OVERLOAD:
                 jammed += 1
@@ -135,7 +140,7 @@ class Sender:
                 counted += 1
                 if counted > self._retries:
                     sent.error = f"{self._place}: {result.reason}; given up after {sent.tries} tries"
-                    return sent
+                    return
             if before_repeat is not None:
                 await before_repeat()
             await self._pause(counted)
@@ -153,6 +158,8 @@ class Sender:
     async def _admitted(self, replica: Replica, tokens: float, wait_shut: bool) -> Permit:
         try:
             return await replica.throttle.acquire(tokens, wait_shut=wait_shut)
+        except ClosedError as closed:
+            raise ProviderStop(str(closed)) from closed
         except DownError as down:
             raise ProviderStop(
                 f"{self._place} ({replica.url}): {down}; the last failure was: {self._last_error}. "
@@ -189,12 +196,20 @@ class Sender:
             ended = Ended.STRUGGLE if error.kind == "timeout" else Ended.FAILURE
             result = _Again(ended, f"{replica.url}: {error}", counts=not permit.probe)
         except BaseException:
+            # Cancelled: the server may be at work on it, however short the time, and nobody will ever know.
+            sent.seconds = time.monotonic() - start
+            sent.tries += 1
+            sent.unanswered += 1
             replica.throttle.done(permit, Ended.ABANDONED)
             raise
         else:
             sent.seconds = time.monotonic() - start
             try:
                 result = self._judge(replica, response, sent, permit)
+            except ProviderStop as stop:
+                replica.throttle.done(permit, Ended.OK)
+                self._give_up(str(stop))
+                raise
             except BaseException:
                 replica.throttle.done(permit, Ended.FAILURE)
                 raise
@@ -261,10 +276,16 @@ class Sender:
                 )
         return None
 
+    def _give_up(self, why: str) -> None:
+        self._given_up.set()
+        for replica in self._replicas:
+            replica.throttle.close(why)
+
     async def _pause(self, times: int) -> None:
         longest = min(30.0, self._backoff * 2 ** max(0, times - 1))
         # Jitter keeps calls that failed together from coming back together; results do not depend on it.
-        await asyncio.sleep(longest * random.uniform(0.5, 1.0))
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._given_up.wait(), longest * random.uniform(0.5, 1.0))
 
 
 def _error_of(response: Response) -> tuple[str, str]:

@@ -17,6 +17,9 @@ from enum import StrEnum
 
 import msgspec
 
+NAP = 1.0
+"""Most seconds that a waiting call sleeps before it looks again whether it still makes sense to wait."""
+
 
 class Ended(StrEnum):
     """How a call ended, as far as the throttle cares."""
@@ -59,6 +62,10 @@ class Tuning(msgspec.Struct, frozen=True, kw_only=True):
 
 class DownError(Exception):
     """The endpoint seems to be down for good; the message says since when."""
+
+
+class ClosedError(Exception):
+    """The endpoint was given up with `Throttle.close`; the message is the one given there."""
 
 
 class ShutError(Exception):
@@ -138,6 +145,7 @@ class Throttle:
         self._open_until: float | None = None
         self._cooldown = self.tuning.cooldown
         self._probing = False
+        self._closed = ""
 
     @property
     def open(self) -> bool:
@@ -168,15 +176,18 @@ class Throttle:
         Raises:
             DownError: when the endpoint has not answered for so long that waiting is pointless.
             ShutError: with `wait_shut=False`, when the breaker is open and no probe is due.
+            ClosedError: after `close`, which those who wait already notice within `NAP` seconds.
         """
         await self._place()
         try:
-            while (wait := self._delay()) > 0:
+            while (wait := self._delay()) > 0 or self._closed:
+                if self._closed:
+                    raise ClosedError(self._closed)
                 if not wait_shut and self.shut:
                     raise ShutError
                 if self.down_for() > self.tuning.give_up_after:
                     raise DownError(f"no answer for {self.down_for():.0f} s")
-                await self._sleep(wait)
+                await self._sleep(min(wait, NAP))
         except BaseException:
             self.in_flight -= 1
             self._wake()
@@ -207,8 +218,14 @@ class Throttle:
                 self._queue.remove(turn)
             raise
 
+    def close(self, why: str) -> None:
+        """Let nobody in any more, neither those who wait nor those who come; calls in flight may end."""
+        self._closed = self._closed or why
+        self._wake()
+
     def _wake(self) -> None:
-        while self._queue and self.in_flight < int(self.limit):
+        # Once closed, all who wait may come and be told.
+        while self._queue and (self._closed or self.in_flight < int(self.limit)):
             turn = self._queue.popleft()
             if not turn.done():
                 self.in_flight += 1

@@ -11,10 +11,10 @@ from collections.abc import Callable, Iterator
 from functools import partial
 
 from boostqa.errors import UserError
-from boostqa.readers.files import head
+from boostqa.readers.files import Place, head
 from boostqa.readers.items import BadRow, Columns, Raw, check_columns
 
-__all__ = ["FORMATS", "BadRow", "Columns", "Raw", "open", "sniff"]
+__all__ = ["FORMATS", "BadRow", "Columns", "Place", "Raw", "open", "sniff"]
 
 FORMATS = ("jsonl", "json", "csv", "tsv", "parquet", "markdown", "html", "pdf", "text")
 
@@ -70,11 +70,13 @@ def open(  # noqa: A001  (read as `readers.open`)
     path: str,
     format: str | None = None,  # noqa: A002
     columns: Columns | None = None,
+    place: Place | None = None,
 ) -> Iterator[Raw | BadRow]:
     """Items of one file, in order; a file without any is the one bad row `empty_file`.
 
     `columns` maps our names to the file's: {"question": "prompt", "choices": ["A", "B", "C"], ...}; what it
     does not name is looked for under its usual names (`items.USUAL`). Only tables and JSON have columns.
+    `place` says where to begin and is moved on with the items, for formats of which a part can be read.
 
     Raises:
         UserError: at once for a missing file, an unknown format or an unknown key in `columns`; on the first
@@ -86,18 +88,20 @@ def open(  # noqa: A001  (read as `readers.open`)
     found = format or sniff(path)
     if format is not None:
         head(path, 1)
-    return _items(path, _reader(found, columns))
+    return _items(path, _reader(found, columns, place))
 
 
-def _reader(name: str, columns: Columns | None) -> Callable[[str], Iterator[Raw | BadRow]]:
+def _reader(
+    name: str, columns: Columns | None, place: Place | None
+) -> Callable[[str], Iterator[Raw | BadRow]]:
     from boostqa.readers import html, jsonl, markdown, pdf, plain, tables
 
     readers: dict[str, Callable[[str], Iterator[Raw | BadRow]]] = {
-        "jsonl": partial(jsonl.read_jsonl, columns=columns),
+        "jsonl": partial(jsonl.read_jsonl, columns=columns, place=place),
         "json": partial(jsonl.read_json, columns=columns),
-        "csv": partial(tables.read_csv, columns=columns),
-        "tsv": partial(tables.read_csv, columns=columns, delimiter="\t"),
-        "parquet": partial(tables.read_parquet, columns=columns),
+        "csv": partial(tables.read_csv, columns=columns, place=place),
+        "tsv": partial(tables.read_csv, columns=columns, delimiter="\t", place=place),
+        "parquet": partial(tables.read_parquet, columns=columns, place=place),
         "markdown": markdown.read_markdown,
         "html": html.read_html,
         "pdf": pdf.read_pdf,

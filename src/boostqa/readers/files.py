@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import IO, Any, cast
 
 from boostqa.errors import UserError
+from boostqa.text.surrogates import joined
 
 MAX_LINE = 16 * 2**20
 """Bytes of a line, row or JSON element; a longer one is a bad row and is never held in memory."""
@@ -16,39 +18,69 @@ _MAGIC = {b"\x1f\x8b": "gzip", b"BZh": "bz2", b"\x28\xb5\x2f\xfd": "zstd"}
 _CHUNK = 2**20
 
 
+@dataclass
+class Place:
+    """Where reading a file can begin again: the last such place at or before the next item.
+
+    A reader begins there and moves it on as it goes. The beginning of the file for formats that can only be
+    read from there (whole documents, and JSON arrays).
+    """
+
+    items: int = 0
+    """Items before it; a reader that begins here yields the item of this number (from 0) first."""
+    line: int = 0
+    """Lines before it; in Parquet row groups."""
+    byte: int = 0
+    """Offset in the unpacked file; 0 where the format needs none."""
+
+
 class DamagedError(Exception):
     """The rest of a compressed file cannot be unpacked; becomes a bad row, never leaves the package."""
 
 
-class _Guarded:
+class Guarded:
     """A binary stream whose unpacking errors are `DamagedError`."""
 
     def __init__(self, stream: IO[bytes], errors: tuple[type[Exception], ...]) -> None:
         self._stream, self._errors = stream, errors
 
     def read(self, size: int = -1) -> bytes:
+        """Up to `size` bytes; all for -1."""
         try:
             return self._stream.read(size)
         except self._errors as error:
             raise DamagedError(str(error)) from error
 
     def readline(self, size: int = -1) -> bytes:
+        """Up to the next line's end, at most `size` bytes."""
         try:
             return self._stream.readline(size)
         except self._errors as error:
             raise DamagedError(str(error)) from error
 
+    def tell(self) -> int:
+        """Offset in the unpacked stream, in bytes."""
+        return self._stream.tell()
+
+    def seek(self, offset: int) -> None:
+        """Goes to an offset; a compressed stream is unpacked up to there, but not read."""
+        try:
+            self._stream.seek(offset)
+        except self._errors as error:
+            raise DamagedError(str(error)) from error
+
     def close(self) -> None:
+        """Closes the stream."""
         self._stream.close()
 
-    def __enter__(self) -> _Guarded:
+    def __enter__(self) -> Guarded:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
 
 
-def open_bytes(path: str) -> _Guarded:
+def open_bytes(path: str) -> Guarded:
     """The file's bytes, unpacked when they are gzip, bzip2 or zstd (told by content).
 
     Raises:
@@ -64,16 +96,16 @@ def open_bytes(path: str) -> _Guarded:
     if kind == "gzip":
         import gzip
 
-        return _Guarded(cast("IO[bytes]", gzip.GzipFile(fileobj=stream, mode="rb")), errors)
+        return Guarded(cast("IO[bytes]", gzip.GzipFile(fileobj=stream, mode="rb")), errors)
     if kind == "bz2":
         import bz2
 
-        return _Guarded(cast("IO[bytes]", bz2.BZ2File(stream, "rb")), errors)
+        return Guarded(cast("IO[bytes]", bz2.BZ2File(stream, "rb")), errors)
     if kind == "zstd":
         from backports import zstd
 
-        return _Guarded(cast("IO[bytes]", zstd.ZstdFile(stream, "rb")), (*errors, zstd.ZstdError))
-    return _Guarded(stream, ())
+        return Guarded(cast("IO[bytes]", zstd.ZstdFile(stream, "rb")), (*errors, zstd.ZstdError))
+    return Guarded(stream, ())
 
 
 def _open(path: str) -> IO[bytes]:
@@ -100,13 +132,14 @@ def head(path: str, size: int = 65536) -> bytes:
             return b""
 
 
-def lines(stream: _Guarded) -> Iterator[tuple[int, bytes | None]]:
+def lines(stream: Guarded, number: int = 0) -> Iterator[tuple[int, bytes | None]]:
     """(1-based number, line without its end); None in place of a line longer than MAX_LINE.
+
+    `number` is that of the line before the stream's position.
 
     Raises:
         DamagedError: where a compressed stream breaks off; the lines before it have been yielded.
     """
-    number = 0
     while line := stream.readline(MAX_LINE + 1):
         number += 1
         if len(line) > MAX_LINE:
@@ -150,5 +183,5 @@ def decode(data: bytes) -> str:
 def excerpt(value: Any) -> str:
     """Beginning of a bad row for its report, at most 200 characters."""
     text = value[:800].decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
-    text = " ".join(text[:400].split())
+    text = joined(" ".join(text[:400].split()))
     return text if len(text) <= 200 else text[:199] + "…"

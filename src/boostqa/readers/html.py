@@ -18,6 +18,8 @@ _FILE = re.compile(r"\S+\.(?:png|jpe?g|gif|svg|webp)", re.IGNORECASE)
 _DISPLAY = re.compile(r"^\{\\displaystyle\s*(.*)\}$", re.DOTALL)
 _TEX_SCRIPT = "script[type^='math/tex']"
 _MATHS_CLASSES = ("math", "tex", "latex", "mwe-math-fallback-image-inline", "mwe-math-fallback-image-display")
+_LINK = 40
+"""Characters of a link's text up to which it may be one of a bar of links."""
 _MARK = "\ue000"
 """Private character that stands for a line break or blank which extraction must not touch."""
 
@@ -67,6 +69,7 @@ def main_text(html: str) -> tuple[str, str | None, str]:
         return "", None, ""
     for link in tree.body.query_selector_all("a.headerlink, a.anchor, a.anchor-link"):
         link.decompose()
+    _furniture(tree)
     _formulas(tree)
     _code(tree)
     _tables(tree)
@@ -98,6 +101,18 @@ def _replace(tree: Any, node: Any, tag: str, text: str) -> None:
 def _guard(text: str) -> str:
     """Line breaks and indentation in a form that survives white space collapsing."""
     return re.sub(r" (?= )|(?<= ) |^ ", _MARK + "s", text, flags=re.MULTILINE).replace("\n", _MARK + "n")
+
+
+def _furniture(tree: Any) -> None:
+    """Removes blocks of nothing but short links and buttons, such as share bars: they are for the page."""
+    # Inner blocks first: what is removed is not looked at again, and an emptied outer one has no links.
+    for node in reversed(list(tree.body.query_selector_all("div, p, ul, ol, section"))):
+        links = [" ".join((link.text or "").split()) for link in node.query_selector_all("a, button")]
+        if len(links) < 2 or max(map(len, links)) > _LINK or node.query_selector("img, math, pre, table"):
+            continue
+        letters = sum(map(str.isalnum, node.text or ""))
+        if letters == sum(map(str.isalnum, "".join(links))):
+            node.decompose()
 
 
 def _formulas(tree: Any) -> None:

@@ -16,6 +16,7 @@ import msgspec
 
 from boostqa.errors import UserError
 from boostqa.text.answers import choice_letter, final, letters
+from boostqa.text.surrogates import joined
 
 
 class Raw(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -203,7 +204,8 @@ def _text(value: Any) -> str:
         return str(int(value))
     if isinstance(value, list):
         return "; ".join(filter(None, map(_text, value)))
-    return (json.dumps(value, ensure_ascii=False) if isinstance(value, dict) else str(value)).strip()
+    text = json.dumps(value, ensure_ascii=False) if isinstance(value, dict) else str(value)
+    return joined(text).strip()
 
 
 def _label(value: Any) -> str | list[str]:
@@ -301,6 +303,6 @@ def _variables(value: Any) -> dict[str, float]:
         return {}
     try:
         table = json.loads(value) if isinstance(value, str) else value
-        return {str(name): float(number) for name, number in table.items() if number is not None}
+        return {joined(str(name)): float(number) for name, number in table.items() if number is not None}
     except (ValueError, TypeError, AttributeError) as error:
-        raise UnusableError("bad_variables", str(value)[:200]) from error
+        raise UnusableError("bad_variables", joined(str(value)[:200])) from error

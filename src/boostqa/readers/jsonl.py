@@ -9,27 +9,43 @@ from typing import Any
 
 import msgspec
 
-from boostqa.readers.files import MAX_LINE, DamagedError, decode, excerpt, lines, open_bytes, read_whole
+from boostqa.readers.files import (
+    MAX_LINE,
+    DamagedError,
+    Place,
+    decode,
+    excerpt,
+    lines,
+    open_bytes,
+    read_whole,
+)
 from boostqa.readers.items import BadRow, Columns, Raw, item
 
 _CHUNK = 2**20
 _LISTS = ("data", "rows", "examples", "items", "questions", "records", "train")
 
 
-def read_jsonl(path: str, columns: Columns | None = None) -> Iterator[Raw | BadRow]:
-    """One item per non-empty line.
+def read_jsonl(
+    path: str, columns: Columns | None = None, place: Place | None = None
+) -> Iterator[Raw | BadRow]:
+    """One item per non-empty line, from `place` on.
 
     Bad lines: `malformed_json`, `not_an_object`, `line_too_long`, `damaged_file`.
     """
-    number = 0
+    place = place or Place()
+    number = place.line
     with open_bytes(path) as stream:
         try:
-            for number, line in lines(stream):
+            stream.seek(place.byte)
+            for number, line in lines(stream, place.line):
+                if line is not None and not line.strip():
+                    continue
+                place.items, place.line, place.byte = place.items + 1, number, stream.tell()
                 if line is None:
                     yield BadRow(line=number, reason="line_too_long", excerpt=f"more than {MAX_LINE} bytes")
                 elif number == 1 and line.startswith(codecs.BOM_UTF8):
                     yield _line(line.removeprefix(codecs.BOM_UTF8), number, columns)
-                elif line.strip():
+                else:
                     yield _line(line, number, columns)
         except DamagedError as error:
             yield BadRow(line=number + 1, reason="damaged_file", excerpt=excerpt(error))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator
+from typing import Any
 
 from boostqa.errors import UserError
 from boostqa.readers.files import DamagedError, excerpt, read_whole
@@ -14,9 +16,14 @@ _PAGE_NUMBER = re.compile(
     r"\s*(?:page\s+)?[-–]?\s*\d{1,4}\s*[-–]?(?:\s*(?:of|/)\s*\d{1,4})?\s*", re.IGNORECASE
 )
 
+_EDGE = 2
+"""Lines at the top and at the bottom of a page among which its running title and footer are."""
+
 
 def read_pdf(path: str) -> Iterator[Raw | BadRow]:
     """Question items and one text item per page, `line` is the page; bad pages as `scanned_page`.
+
+    Page numbers, and titles and footers that most pages have, are left out.
 
     A file with a password is the bad row `password_protected`, any other unreadable one `damaged_file`.
 
@@ -42,37 +49,67 @@ def read_pdf(path: str) -> Iterator[Raw | BadRow]:
         yield BadRow(line=0, reason=reason, excerpt=excerpt(error))
         return
     title = str(document.get_metadata_value("Title") or "").strip()
-    for number in range(1, len(document) + 1):
-        page = document[number - 1]
-        try:
-            layer = page.get_textpage()
-            text = page_text(layer.get_text_range())
-            layer.close()
-            # A blank page has nothing on it; a scanned one has a picture.
-            drawn = bool(text) or next(iter(page.get_objects(max_depth=1)), None) is not None
-        except pdfium.PdfiumError as error:
-            yield BadRow(line=number, reason="damaged_page", excerpt=excerpt(error))
-            continue
-        finally:
-            page.close()
-        if len(text) < 8:
-            if drawn:
-                yield BadRow(line=number, reason="scanned_page", excerpt="no text layer; run OCR first")
-            continue
-        yield from items(text, [title] if title else [], line=number)
+    pages = [_layer(document, number) for number in range(1, len(document) + 1)]
     document.close()
+    running = running_lines([page[0] for page in pages if not isinstance(page, BadRow)])
+    for number, page in enumerate(pages, 1):
+        if isinstance(page, BadRow):
+            yield page
+            continue
+        text = page_text(page[0], running)
+        if len(text) >= 8:
+            yield from items(text, [title] if title else [], line=number)
+        elif text or page[1]:
+            yield BadRow(line=number, reason="scanned_page", excerpt="no text layer; run OCR first")
 
 
-def page_text(raw: str) -> str:
+def _layer(document: Any, number: int) -> tuple[str, bool] | BadRow:
+    """A page's text as it lies on the page, and whether anything is drawn there: a blank page has nothing."""
+    import pypdfium2 as pdfium
+
+    page = document[number - 1]
+    try:
+        layer = page.get_textpage()
+        text = str(layer.get_text_range())
+        layer.close()
+        return text, next(iter(page.get_objects(max_depth=1)), None) is not None
+    except pdfium.PdfiumError as error:
+        return BadRow(line=number, reason="damaged_page", excerpt=excerpt(error))
+    finally:
+        page.close()
+
+
+def running_lines(pages: list[str]) -> frozenset[str]:
+    """Titles and footers: lines, without their numbers, among the first or last two of most of the pages.
+
+    Fewer than three pages have none: two that begin alike prove nothing.
+    """
+    counts: Counter[str] = Counter()
+    for page in pages:
+        keys = [_key(line) for line in page.splitlines() if line.strip() and not _PAGE_NUMBER.fullmatch(line)]
+        counts.update({*keys[:_EDGE], *keys[-_EDGE:]})
+    filled = sum(bool(page.strip()) for page in pages)
+    return frozenset(key for key, count in counts.items() if count >= 3 and 2 * count > filled)
+
+
+def _key(line: str) -> str:
+    return re.sub(r"\d+", "#", " ".join(line.split()).casefold())
+
+
+def page_text(raw: str, running: frozenset[str] = frozenset()) -> str:
     """A page's text in paragraphs: hyphenated words and wrapped lines joined, page numbers gone.
 
-    A line goes on in the next unless it ends a sentence or is much shorter than the widest; what starts like
-    a list item, a question or an answer begins a new line.
+    So are, at its edges, the lines that `running_lines` found. A line goes on in the next unless it ends a
+    sentence or is much shorter than the widest; what starts like a list item, a question or an answer begins
+    a new line.
     """
     # pdfium marks a hyphen at a line's end with U+FFFE or U+0002.
     text = re.sub("[\ufffe\x02]\r?\n?", "", raw).replace("\r\n", "\n").replace("\r", "\n")
     lines = [line.strip() for line in text.split("\n")]
     lines = [line for line in lines if not _PAGE_NUMBER.fullmatch(line) or not line]
+    filled = [i for i, line in enumerate(lines) if line]
+    edges = {i for i in (*filled[:_EDGE], *filled[-_EDGE:]) if _key(lines[i]) in running}
+    lines = [line for i, line in enumerate(lines) if i not in edges]
     widest = max(map(len, lines), default=0)
     joined: list[str] = []
     ended = True

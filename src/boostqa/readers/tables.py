@@ -6,16 +6,16 @@ import csv
 from collections.abc import Iterator
 
 from boostqa.errors import UserError
-from boostqa.readers.files import MAX_LINE, DamagedError, excerpt, lines, open_bytes
+from boostqa.readers.files import MAX_LINE, DamagedError, Guarded, Place, excerpt, lines, open_bytes
 from boostqa.readers.items import BadRow, Columns, Raw, check_columns, item
 
 _BATCH = 512
 
 
 def read_csv(
-    path: str, columns: Columns | None = None, delimiter: str | None = None
+    path: str, columns: Columns | None = None, delimiter: str | None = None, place: Place | None = None
 ) -> Iterator[Raw | BadRow]:
-    """One item per row under a header line; `line` is where the row starts.
+    """One item per row under a header line, from `place` on; `line` is where the row starts.
 
     Bad rows: `ragged_row` (another number of cells than the header), `malformed_csv`, `line_too_long`,
     `damaged_file`.
@@ -25,8 +25,7 @@ def read_csv(
     """
     csv.field_size_limit(MAX_LINE)
     with open_bytes(path) as stream:
-        numbered = lines(stream)
-        first = next(numbered, (0, b""))[1] or b""
+        first = next(lines(stream), (0, b""))[1] or b""
         header_line = first.decode("utf-8-sig", "replace")
         delimiter = delimiter or max(",\t;", key=header_line.count)
         header = [cell.strip() for cell in next(csv.reader([header_line], delimiter=delimiter), [])]
@@ -35,18 +34,29 @@ def read_csv(
                 f"{path}: line 1 has no column names; the first line of a CSV file must be its header"
             )
         check_columns(path, columns, header)
-        yield from _rows(numbered, header, columns, delimiter)
+        place = place or Place()
+        if not place.line:
+            place.line, place.byte = 1, stream.tell()
+        stream.seek(place.byte)
+        for number, row in _rows(stream, place, delimiter):
+            if isinstance(row, BadRow):
+                yield row
+            elif len(row) != len(header):
+                text = f"{len(row)} cells under {len(header)} columns: {row}"
+                yield BadRow(line=number, reason="ragged_row", excerpt=excerpt(text))
+            else:
+                yield item(dict(zip(header, row, strict=True)), number, columns)
 
 
-def _rows(
-    numbered: Iterator[tuple[int, bytes | None]], header: list[str], columns: Columns | None, delimiter: str
-) -> Iterator[Raw | BadRow]:
+def _rows(stream: Guarded, place: Place, delimiter: str) -> Iterator[tuple[int, list[str] | BadRow]]:
+    """Rows that are not empty and what cannot be read, each with its line, from `place` on."""
+    begin, items = place.line + 1, place.items
     bad: list[BadRow] = []
 
     def texts() -> Iterator[str]:
-        number = 1
+        number = begin - 1
         try:
-            for number, line in numbered:
+            for number, line in lines(stream, begin - 1):
                 if line is None:
                     bad.append(
                         BadRow(line=number, reason="line_too_long", excerpt=f"more than {MAX_LINE} bytes")
@@ -56,28 +66,30 @@ def _rows(
             bad.append(BadRow(line=number + 1, reason="damaged_file", excerpt=excerpt(error)))
 
     reader = csv.reader(texts(), delimiter=delimiter)
-    start = 2
-    while True:
+    row: list[str] | None = []
+    while row is not None:
+        start = begin + reader.line_num
+        place.items, place.line, place.byte = items, start - 1, stream.tell()
+        found: list[list[str] | BadRow] = []
         try:
             row = next(reader, None)
         except csv.Error as error:
-            yield BadRow(line=start, reason="malformed_csv", excerpt=excerpt(error))
+            found.append(BadRow(line=start, reason="malformed_csv", excerpt=excerpt(error)))
             row = []
-        yield from bad
+        found += bad
         bad.clear()
-        if row is None:
-            return
-        if any(row):
-            if len(row) != len(header):
-                text = f"{len(row)} cells under {len(header)} columns: {row}"
-                yield BadRow(line=start, reason="ragged_row", excerpt=excerpt(text))
-            else:
-                yield item(dict(zip(header, row, strict=True)), start, columns)
-        start = reader.line_num + 2
+        if row and any(row):
+            found.append(row)
+        yield from ((start, one) for one in found)
+        items += len(found)
 
 
-def read_parquet(path: str, columns: Columns | None = None) -> Iterator[Raw | BadRow]:
-    """One item per row, `line` is its number; a broken file is the bad row `damaged_file`.
+def read_parquet(
+    path: str, columns: Columns | None = None, place: Place | None = None
+) -> Iterator[Raw | BadRow]:
+    """One item per row from the row group of `place` on, `line` is its number.
+
+    A broken file is the bad row `damaged_file`.
 
     Raises:
         UserError: if `columns` names a column that the file does not have.
@@ -87,13 +99,16 @@ def read_parquet(path: str, columns: Columns | None = None) -> Iterator[Raw | Ba
     import pyarrow.parquet as pq
 
     with fsspec.open(path, "rb") as stream:
-        number = 0
+        place = place or Place()
+        number = place.items
         try:
             table = pq.ParquetFile(stream)
             check_columns(path, columns, table.schema_arrow.names)
-            for batch in table.iter_batches(_BATCH):
-                for row in batch.to_pylist():
-                    number += 1
-                    yield item(row, number, columns)
+            for group in range(place.line, table.num_row_groups):
+                place.items, place.line = number, group
+                for batch in table.iter_batches(_BATCH, row_groups=[group]):
+                    for row in batch.to_pylist():
+                        number += 1
+                        yield item(row, number, columns)
         except (pa.ArrowException, OSError) as error:
             yield BadRow(line=number, reason="damaged_file", excerpt=excerpt(error))

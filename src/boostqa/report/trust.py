@@ -31,6 +31,7 @@ RUNGS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ),
     ("Judge", "a reading by a rubric found an error", ("ill_posed", "judge_rejected")),
     ("Evidence", "nothing independent of the writer vouches for the answer", ("no_evidence", "contradicted")),
+    ("Calls", "no solver and no judge could be reached, or no annotator", ("call_failed", "unlabelled")),
     ("Level", "far easier than it was asked to be", ("below_level",)),
 )
 """Rung of verify, what stopping there means, and its drop reasons."""

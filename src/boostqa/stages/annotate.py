@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
+from itertools import chain
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import msgspec
@@ -39,6 +40,8 @@ HEADS = ("field", "level", "grade")
 """What classifiers are fitted for."""
 _FIT_CHARS = 4000
 """Characters of a text that the classifier reads: the beginning says what it is about."""
+_FIT_ITEMS = 20_000
+"""Seeds with labels of their own, about, whose texts are kept for the classifier; more teach it little."""
 _ROWS = {
     "id": "string",
     "text": "string",
@@ -121,6 +124,7 @@ class Annotate(Stage):
                 for name, count in sorted(paid.items())
             ],
             "gold_share": min(1.0, self.config.gold_checked / free) if free else 0.0,
+            "text_share": min(1.0, _FIT_ITEMS / max(1, free + paid.total())),
         }
 
     async def _label(self, record: Record, kit: Kit) -> list[dict[str, Any]]:
@@ -138,7 +142,8 @@ class Annotate(Stage):
             # An item that is labelled to check the annotator must not be told the answer.
             known = gold if self.config.use_gold and not free else None
             found = await self._asked(record, kit, known)
-        return [_row(record, found, gold)]
+        taught = asked or unit("fit", record.id) < state["text_share"]
+        return [_row(record, found, gold, text_of(record)[:_FIT_CHARS] if taught else None)]
 
     async def _asked(self, record: Record, kit: Kit, known: Labels | None) -> Labelling:
         """The model's labels; what it was told and did not find itself is left out."""
@@ -151,21 +156,27 @@ class Annotate(Stage):
         return msgspec.structs.replace(found, labels=labels)
 
     def _fit(self, kit: Kit) -> State:
-        rows = list(_label_rows(kit.batches("label")))
-        labelled = sum(bool(self._stands(row, "field")) for row in rows)
+        asked: list[dict[str, Any]] = []
+        labelled = failed = 0
+        # Without texts, and of rows that nobody was asked about only the number: there may be very many.
+        for row in _label_rows(table.drop_columns(["text"]) for table in kit.batches("label")):
+            labelled += bool(self._stands(row, "field"))
+            failed += bool(row["failure"])
+            if row["labeller"]:
+                asked.append(row)
         items = kit.state("sample")["items"]
         state: State = {
             "items": items,
             "labelled": labelled,
-            "failed": sum(bool(row["failure"]) for row in rows),
-            "agreement": _agreement(rows),
+            "failed": failed,
+            "agreement": _agreement(asked),
             "heads": {},
         }
         if labelled == items:
             return state | {"classifier": "not needed: every item has a label of its own"}
-        rows += _label_rows(kit.read_rows("labelled", "label"))
-        rows.sort(key=lambda row: row["id"])
-        usable = [row for row in rows if self._stands(row, "field")]
+        tables = chain(kit.batches("label"), kit.read_rows("labelled", "label"))
+        usable = [row for row in _label_rows(tables) if row["text"] and self._stands(row, "field")]
+        usable.sort(key=lambda row: row["id"])
         spoken = Counter(row["language"] for row in usable)
         state["languages"] = sorted(name for name, count in spoken.items() if name and count >= 5)
         if len(usable) < self.config.min_fit:
@@ -329,11 +340,11 @@ def _gold(record: Record) -> Labels:
     )
 
 
-def _row(record: Record, found: Labelling, gold: Labels) -> dict[str, Any]:
+def _row(record: Record, found: Labelling, gold: Labels, text: str | None) -> dict[str, Any]:
     labels = found.labels
     return {
         "id": record.id,
-        "text": text_of(record)[:_FIT_CHARS],
+        "text": text,
         "language": record.language or found.language,
         "field": labels.field,
         "discipline": labels.discipline,

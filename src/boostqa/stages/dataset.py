@@ -1,6 +1,10 @@
 """The release: of all accepted items exactly the planned number per cell, split, with card and sources.
 
 Derived and free: it is made again whenever a round was added, a seed was taken down or its config changed.
+
+Train and validation are split by the leading seed: all that was made from one seed, or from its duplicates,
+goes to one side, however unlike the texts are. Drops: `revoked`, `unlabelled` (no discipline or level, so no
+cell), `no_quota` (a cell that the plan wants nothing of), `over_quota` (the better-supported items fill it).
 """
 
 from __future__ import annotations
@@ -25,9 +29,10 @@ class DatasetConfig(StageConfig):
     """What is released, and how it is split."""
 
     validation_share: float = Field(0.02, ge=0, lt=1)
-    """Share of duplicate clusters that go to the validation split, by the hash of the cluster (0..1)."""
+    """Share of seeds' duplicate clusters whose items go to the validation split, by the cluster's hash (0..1)."""
     surplus: Literal["drop", "keep"] = "drop"
-    """Accepted items beyond a cell's quota: dropped as `over_quota`, or released, too."""
+    """Accepted items beyond a cell's quota: dropped as `over_quota`, or released, too; `keep` releases
+    also what no quota asks for."""
     rows_per_file: int = Field(100_000, ge=1)
     """About how many rows a released file holds (items)."""
     title: str | None = None
@@ -55,30 +60,49 @@ class Dataset(Stage):
             for row in table.to_pylist(maps_as_pydicts="strict"):
                 if not kit.revoked.intersection(row["parents"]):
                     ranks[_cell(row["labels"])].append(_rank(row["id"], row["scores"], row["evidence"]))
-        cuts = []
+        cuts, quotas = [], _quotas(kit)
         for cell, found in sorted(ranks.items()):
-            quota = _quotas(kit).get(cell, 0) if self.config.surplus == "drop" else len(found)
+            quota = quotas.get(cell, 0) if self.config.surplus == "drop" else len(found)
             best = sorted(found)[:quota]
             cuts.append(
                 {"discipline": cell[0], "level": cell[1], "accepted": len(found), "released": len(best)}
-                | {"cut": list(best[-1]) if best else None}
+                | {"quota": quotas.get(cell, 0), "cut": list(best[-1]) if best else None}
             )
         return {"cuts": cuts, "shards": _layout(refs, self.config.rows_per_file)}
 
     def _release(self, shard: dict[str, Any], kit: Kit) -> list[Record]:
-        cuts = {(c["discipline"], c["level"]): c["cut"] for c in kit.state("select")["cuts"]}
+        cuts = {(c["discipline"], c["level"]): c for c in kit.state("select")["cuts"]}
         return [self._decide(record, cuts, kit) for record in kit.load(shard["refs"])]
 
-    def _decide(self, record: Record, cuts: dict[Cell, list[Any] | None], kit: Kit) -> Record:
+    def _decide(self, record: Record, cuts: dict[Cell, dict[str, Any]], kit: Kit) -> Record:
         revoked = kit.revoked.intersection(record.parents)
         if revoked:
             return record.drop(kit.entry, "revoked", f"seed {min(revoked)} was taken down")
         cell = _cell(msgspec.structs.asdict(record.labels))
-        cut = cuts.get(cell)
-        if cut is None or _rank(record.id, record.scores, record.evidence) > tuple(cut):
-            return record.drop(kit.entry, "over_quota", f"cell {cell[0]} {cell[1]} has its number already")
-        held = unit("holdout", record.dup_cluster or record.id) < self.config.validation_share
+        found = cuts[cell]
+        rank = _rank(record.id, record.scores, record.evidence)
+        if found["cut"] is None or rank > tuple(found["cut"]):
+            return record.drop(kit.entry, *_why_not(record, found))
+        held = unit("split", _origin(record)) < self.config.validation_share
         return msgspec.structs.replace(record, split="validation" if held else "train")
+
+
+def _why_not(record: Record, found: dict[str, Any]) -> tuple[str, str]:
+    """Reason and evidence of an item that its cell does not take; `found` is the cell's entry in the state."""
+    labels = record.labels
+    if labels.discipline is None or labels.level is None:
+        return "unlabelled", f"discipline {labels.discipline or '-'}, level {labels.level or '-'}"
+    name = f"cell {found['discipline']} {found['level']}"
+    if not found["quota"]:
+        return "no_quota", f"{name} has no quota in the plan"
+    return "over_quota", f"{name} has its {found['quota']}, best supported of {found['accepted']}"
+
+
+def _origin(record: Record) -> str:
+    """What decides the side of the split. The salt differs from the hold-out's: seeds in that are gone."""
+    if record.seeds:
+        return record.seeds[0].cluster or record.seeds[0].id
+    return record.dup_cluster or record.id
 
 
 def _cell(labels: dict[str, Any]) -> Cell:

@@ -5,7 +5,8 @@ of a passage. Records that share a band of their MinHash signatures, their exact
 (the text with its numbers blanked) are looked at in pairs:
 
 - equal text, or similarity at or above `threshold`: duplicates. Earlier segments are incumbents and win;
-  else the best rank stays, then the smallest id.
+  else the best rank stays, then the smallest id. A record goes only for one that stays and is itself that
+  similar to it: of a chain in which only neighbours are alike, every other link may stay.
 - same skeleton, other numbers and another answer: numeric variants, which are no duplicates however alike
   they are. At most `max_variants` of one skeleton and kind stay; those beyond are `too_many_variants`.
 
@@ -24,7 +25,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast
 import msgspec
 from pydantic import Field
 
-from boostqa.grouping import WINDOW, best_of, components, distinct, pairs
+from boostqa.grouping import WINDOW, components, distinct, leaders, pairs
 from boostqa.record import Record
 from boostqa.stage import Gather, Kit, Map, Shuffle, Stage, StageConfig, State, Step
 from boostqa.text import minhash
@@ -60,6 +61,7 @@ _SIGNATURES: Mapping[str, str] = {
 }
 _DECISIONS: Mapping[str, str] = {
     "id": "string",
+    "who": "uint64",
     "cluster": "string",
     "similarity": "double",
     "reason": "string",
@@ -164,6 +166,7 @@ class _Groups:
         self.nodes, self.signatures, self.config = nodes, signatures, config
         self.old = np.asarray(nodes.column("old").to_pylist(), dtype=bool)
         self.exact, self.skeleton = _array(nodes, "exact"), _array(nodes, "skeleton")
+        self.numbers, self.answers = _array(nodes, "numbers"), _array(nodes, "answer")
         who = _array(nodes, "who")
         order = np.argsort(who)
         self.a = order[np.searchsorted(who, left, sorter=order)]
@@ -191,6 +194,14 @@ class _Groups:
             result[part] = (self.signatures[a[part]] == self.signatures[b[part]]).mean(axis=1)
         return np.where(self.exact[a] == self.exact[b], 1.0, result)
 
+    def _same(self, a: Indexes, b: Indexes) -> npt.NDArray[np.bool_]:
+        """Which pairs are duplicates."""
+        mates = (self.skeleton[a] == self.skeleton[b]) & (self.skeleton[a] != 0)
+        variants = mates & (self.numbers[a] != self.numbers[b]) & (self.answers[a] != self.answers[b])
+        near = (self.similarity(a, b) >= self.config.threshold) & ~variants
+        same: npt.NDArray[np.bool_] = (self.exact[a] == self.exact[b]) | near
+        return same
+
     def decisions(self, kit: Kit) -> pa.Table:
         """Rows of `_DECISIONS` for the nodes of this segment."""
         import numpy as np
@@ -199,28 +210,30 @@ class _Groups:
         from boostqa.table import schema_of
 
         a, b, count = self.a, self.b, self.nodes.num_rows
-        numbers, answers = _array(self.nodes, "numbers"), _array(self.nodes, "answer")
         similar = self.similarity(a, b)
         mates = (self.skeleton[a] == self.skeleton[b]) & (self.skeleton[a] != 0)
-        variants = mates & (numbers[a] != numbers[b]) & (answers[a] != answers[b])
-        same = (self.exact[a] == self.exact[b]) | ((similar >= self.config.threshold) & ~variants)
+        same = self._same(a, b)
         # The score of a pair belongs to the one that would have to go, so that a stricter cut needs no rerun.
         scores = np.zeros(count)
         np.maximum.at(scores, np.where(self.place[a] > self.place[b], a, b), similar)
-        winners = best_of(components(count, a[same], b[same]), self.place)
+        known = _known(kit, self.nodes.filter(pa.array(self.old)).column("id"))
+        ids = self.nodes.column("id").to_pylist()
+        # What an earlier segment dropped is not there any more, so nothing goes for it.
+        gone = np.array([i in known and known[i].dropped for i in ids], dtype=bool)
+        winners = leaders((a[same], b[same]), self.place, self.old, gone, self._same)
         partners = winners.copy()
         reasons = np.full(count, None, dtype=object)
         lost = (winners != np.arange(count)) & ~self.old
         equal = self.exact == self.exact[winners]
         reasons[lost & equal], reasons[lost & ~equal] = "exact_duplicate", "near_duplicate"
-        known = _known(kit, self.nodes.filter(pa.array(self.old)).column("id"))
         self._cap(reasons, partners, known)
         clusters = self._names(components(count, a[same | mates], b[same | mates]), known)
+        who = _array(self.nodes, "who")
         to_partner = self.similarity(np.arange(count), partners)
-        ids = self.nodes.column("id").to_pylist()
         rows = [
             {
                 "id": ids[i],
+                "who": who[i],
                 "cluster": clusters[i],
                 "similarity": float(scores[i]),
                 "reason": reasons[i],
@@ -229,7 +242,7 @@ class _Groups:
             }
             for i in np.flatnonzero(~self.old)
         ]
-        return pa.Table.from_pylist(rows, schema=schema_of(_DECISIONS))
+        return pa.Table.from_pylist(rows, schema=schema_of(_DECISIONS)).sort_by("who")
 
     def _cap(self, reasons: npt.NDArray[np.object_], partners: Indexes, known: Mapping[str, _Known]) -> None:
         """Marks what is beyond `max_variants` of one skeleton and kind, and names the first as partner."""
@@ -362,12 +375,13 @@ def _nodes(kit: Kit, needed: Hashes) -> pa.Table:
 
 
 def _decide(records: list[Record], kit: Kit) -> Iterator[Record]:
-    import pyarrow as pa
-    import pyarrow.compute as pc
+    import numpy as np
 
+    # Sorted by hash, so that a shard looks its own up and does not go through everybody's.
     table = kit.state("clusters")["clusters"]
-    ids = pa.array([record.id for record in records], pa.string())
-    found = {row["id"]: row for row in table.filter(pc.is_in(table.column("id"), value_set=ids)).to_pylist()}
+    mine = np.array([_hash(record.id) for record in records], dtype=np.uint64)
+    place = np.searchsorted(_array(table, "who"), mine).clip(max=max(table.num_rows - 1, 0))
+    found = {row["id"]: row for row in table.take(place).to_pylist()} if table.num_rows else {}
     for record in records:
         row = found.get(record.id)
         cluster, similarity = (row["cluster"], row["similarity"]) if row else (record.id, 0.0)

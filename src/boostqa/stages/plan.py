@@ -140,6 +140,7 @@ class Plan(Stage):
         rows: list[dict[str, Any]] | None = None
         if self.config.edited:
             rows = edited_rows(self.config.edited, kit.round, supply)
+        drawn = rows is None
         if rows is None:
             rows = task_rows(cells, supply, self.config.draw, kit.round)
         else:
@@ -147,7 +148,9 @@ class Plan(Stage):
         made = Counter((row["discipline"], row["level"]) for row in rows)
         for cell in cells:
             cell["tasks"] = made[cell["discipline"], cell["level"]]
-            if cell["missing"] and not cell["given_up"] and not cell["tasks"] and cell["wanted_tasks"]:
+            # A row that a person took out of the plan says nothing about seeds.
+            starved = drawn and cell["missing"] and cell["wanted_tasks"] and not cell["tasks"]
+            if starved and not cell["given_up"]:
                 cell |= {"given_up": True, "reason": "no_seed: every seed that could feed it is used up"}
         reach = Counter(row["reach"] for row in rows)
         if reach["any"]:

@@ -1,10 +1,11 @@
 """Probe: what the target model can and cannot do, per discipline and level, on items that are never seeds.
 
-    items   map      held-out items that can be checked, by cell
+    items   map      held-out items, by cell, and whether they can be checked
+    index   gather   n-grams of the held-out questions (`flows/contamination.py`)
     chosen  gather   share of each cell's items that is asked, so that large cells do not eat the budget
     ask     map      one row per item: right or wrong (or a share of attempts), bits per byte, method
     cells   gather   the matrix: n, accuracy, shrunk accuracy with a 95% interval (`text/intervals.py`), notes
-    decide  map      held-out items are dropped, all others go on as seeds
+    decide  map      held-out items are dropped, and what gives one of them away; all others go on as seeds
 
 How an item is asked, and what is done where an endpoint cannot do it, stands in `flows/probing.py`. A call
 that failed leaves the item unscored and counted, never wrong.
@@ -19,6 +20,7 @@ from typing import Any, ClassVar
 import msgspec
 from pydantic import Field
 
+from boostqa.flows.contamination import Index, Item, answer_text, build
 from boostqa.flows.probing import Manner, Method, ask, checkable
 from boostqa.identity import unit
 from boostqa.record import Record
@@ -27,7 +29,7 @@ from boostqa.taxonomy import OTHER, levels
 from boostqa.text.allot import even_shares
 from boostqa.text.intervals import Share, shrink, wilson
 
-HELD_OUT = "held_out"
+HELD_OUT, OVERLAP = "held_out", "holdout_overlap"
 UNKNOWN_LEVEL = "unknown"
 
 _ROWS = {
@@ -39,6 +41,7 @@ _ROWS = {
     "language": "string",
     "method": "string",
     "attempts": "int64",
+    "truncated": "int64",
     "correct": "double",
     "choice_logprob": "double",
     "bits": "double",
@@ -47,6 +50,18 @@ _ROWS = {
     "can_score": "bool",
     "note": "string",
 }
+
+
+_QUESTIONS = {"id": "string", "question": "string", "answer": "string", "choices": "list<string>"}
+
+
+class _Overlap(msgspec.Struct, frozen=True):
+    """How a held-out question is looked for in seeds: as benchmarks are by default (`decontaminate`)."""
+
+    ngram: int = 13
+    short_ngram: int = 8
+    short_cjk_ngram: int = 10
+    threshold: float = 0.5
 
 
 class ProbeConfig(StageConfig):
@@ -73,7 +88,10 @@ class ProbeConfig(StageConfig):
 
 
 class Probe(Stage):
-    """Asks the target held-out items and keeps them from ever becoming seeds."""
+    """Asks the target held-out items and keeps them from ever becoming seeds.
+
+    Drops: `held_out`, and `holdout_overlap` for a seed that contains a held-out question.
+    """
 
     name: ClassVar[str] = "probe"
     Config = ProbeConfig
@@ -84,7 +102,8 @@ class Probe(Stage):
     def steps(self) -> tuple[Step, ...]:
         """See the module's docstring."""
         return (
-            Map("items", self._items, rows={"cell": "string", "checkable": "bool"}),
+            Map("items", self._items, rows={"cell": "string", "checkable": "bool", **_QUESTIONS}),
+            Gather("index", self._index),
             Gather("chosen", self._chosen),
             Map("ask", self._ask, takes="record", rows=_ROWS),
             Gather("cells", self._cells),
@@ -92,23 +111,40 @@ class Probe(Stage):
         )
 
     def _held(self, record: Record) -> bool:
-        """Whether the record is held out: a matter of its duplicate cluster alone, never of the target."""
-        is_item = bool(record.question and record.answer)
-        return is_item and unit("holdout", record.dup_cluster or record.id) < self.config.share
+        """Whether the record is held out: a matter of its duplicate cluster alone, never of the target.
+
+        A question without an answer is held out with its cluster: it asks what the others of it ask.
+        """
+        is_question = bool(record.question)
+        return is_question and unit("holdout", record.dup_cluster or record.id) < self.config.share
 
     def _items(self, records: list[Record], kit: Kit) -> Iterable[dict[str, Any]]:
         return [
-            {"cell": _cell(record), "checkable": checkable(record)}
+            {
+                "cell": _cell(record),
+                "checkable": checkable(record),
+                "id": record.id,
+                "question": record.question,
+                "answer": answer_text(record.choices, record.answer),
+                "choices": record.choices,
+            }
             for record in records
             if self._held(record)
         ]
+
+    def _index(self, kit: Kit) -> State:
+        columns = list(_QUESTIONS)
+        rows = (row for table in kit.batches("items") for row in table.select(columns).to_pylist())
+        return build((Item(benchmark="held-out", **row) for row in rows), _Overlap())
 
     def _chosen(self, kit: Kit) -> State:
         counts: Counter[str] = Counter()
         held = 0
         for table in kit.batches("items"):
             held += len(table)
-            counts.update(row["cell"] for row in table.to_pylist() if row["checkable"])
+            counts.update(
+                row["cell"] for row in table.select(["cell", "checkable"]).to_pylist() if row["checkable"]
+            )
         wanted = counts.total() if self.config.max_items is None else self.config.max_items
         return {"held_out": held, "checkable": counts.total(), "shares": even_shares(counts, wanted)}
 
@@ -161,6 +197,7 @@ class Probe(Stage):
             "by": {name: _margin(scored, name) for name in ("level", "field", "grade", "language", "method")},
             "asked": len(rows),
             "scored": len(scored),
+            "truncated": sum(row["truncated"] for row in rows),
             "unscored": dict(sorted(Counter(r["note"] for r in rows if r["correct"] is None).items())),
             "held_out": kit.state("chosen")["held_out"],
             "checkable": kit.state("chosen")["checkable"],
@@ -184,12 +221,22 @@ class Probe(Stage):
             notes.append(
                 "generated answers compared by rule; another wording of a right answer may count as wrong"
             )
+        cut = sum(row["truncated"] for row in rows)
+        if cut:
+            notes.append(
+                f"{cut} attempts were cut off before an answer; they count as wrong only where the target was "
+                "to work the solution out (probe.short: false); raise probe.max_tokens"
+            )
         return notes
 
     def _decide(self, records: list[Record], kit: Kit) -> Iterable[Record]:
         asked = {row["id"]: row["correct"] for row in kit.rows("ask").to_pylist()}
+        index = Index(kit.state("index"), _Overlap())
         for record in records:
             if not self._held(record):
+                score, name = index.score(_item(record))
+                if score >= _Overlap().threshold:
+                    record = record.drop(kit.entry, OVERLAP, f"{name} score {score:.2f}")
                 yield record
                 continue
             right = asked.get(record.id)
@@ -202,6 +249,18 @@ class Probe(Stage):
 
 def _cell(record: Record) -> str:
     return f"{record.labels.discipline or OTHER} / {record.labels.level or UNKNOWN_LEVEL}"
+
+
+def _item(record: Record) -> Item:
+    """A seed, as the held-out questions are looked for in it."""
+    return Item(
+        id=record.id,
+        benchmark="",
+        question=record.question,
+        passage=record.passage,
+        choices=record.choices,
+        answer=answer_text(record.choices, record.answer),
+    )
 
 
 def _plain(share: Share, correct: float | None) -> dict[str, Any]:

@@ -2,9 +2,10 @@
 
 The refiner sees the question, the draft and the seed, never the judge's prompt. Its verdict is not taken at
 its word: whether the answer changed is found by comparing the two answers. `unchanged` and `improved` take
-over the new solution; `contradicted` goes on to verify with both answers. Where the seed itself vouches for
-the answer, a refiner cannot overwrite it. A failed call leaves the draft as it is, without a verdict: verify
-decides.
+over the new solution; `contradicted` goes on to verify with both answers. An answer in words that no rule
+finds equal comes in together with its solution, and what solvers said of the draft goes. Where the seed
+itself vouches for the answer, a refiner cannot overwrite it. A failed call leaves the draft as it is, without
+a verdict: verify decides.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from boostqa.flows.check import strategy_of
-from boostqa.flows.solve import object_schema
+from boostqa.flows.solve import object_schema, without_tallies
 from boostqa.flows.variant import same_text, support
 from boostqa.flows.write import describe
 from boostqa.llm.model import Reply, Request
@@ -113,21 +114,36 @@ def _settled(record: Record, data: dict[str, str], entry: str, refiner: str) -> 
     """The item after comparing the refiner's answer with the draft's."""
     draft, answer = record.answer, data["answer"]
     same = equal(answer, draft, record.question_type)
-    if same is None:
-        # Two answers in words that no rule can compare: then, and only then, the refiner's word counts.
-        same = same_text(answer, draft) or data["verdict"] != CONTRADICTED
+    if same is None and same_text(answer, draft):
+        same = True
+    # Two answers in words that no rule can compare: then, and only then, the refiner's word counts.
+    agrees = data["verdict"] != CONTRADICTED if same is None else same
     fields: dict[str, Any] = {"refiner": refiner, "draft_answer": record.draft_answer or draft}
     vouched = isinstance(support(record), str)
-    claim = "" if same == (data["verdict"] != CONTRADICTED) else f"; it said {data['verdict']}"
-    if not same:
+    claim = "" if agrees == (data["verdict"] != CONTRADICTED) else f"; it said {data['verdict']}"
+    if not agrees:
         detail = f"draft {draft[:120]!r}, refiner {answer[:120]!r}{claim}"
         if vouched:
             detail += "; the seed vouches for the draft, which stays"
         else:
-            fields |= {"answer": answer, "solution": data["solution"]}
+            fields |= _taken(record, data)
         return record.edit(entry, CONTRADICTED, detail, refine_verdict=CONTRADICTED, **fields)
     verdict = IMPROVED if data["verdict"] == IMPROVED or not record.solution else UNCHANGED
-    if verdict == IMPROVED and not vouched and not record.choices:
-        fields["answer"] = answer
-    fields |= {"solution": data["solution"], "refine_verdict": verdict}
-    return record.edit(entry, verdict, claim.removeprefix("; "), **fields)
+    if same is None:
+        # Its solution ends in its own answer: both are taken, or neither.
+        verdict = UNCHANGED if vouched else IMPROVED
+        fields |= {} if vouched else _taken(record, data)
+    elif verdict == IMPROVED and not vouched and not record.choices:
+        fields |= {"answer": answer, "solution": data["solution"]}
+    else:
+        fields["solution"] = data["solution"]
+    return record.edit(entry, verdict, claim.removeprefix("; "), refine_verdict=verdict, **fields)
+
+
+def _taken(record: Record, data: dict[str, str]) -> dict[str, Any]:
+    """Fields of an item whose answer is now the refiner's: nobody has solved that one yet."""
+    return {
+        "answer": data["answer"],
+        "solution": data["solution"],
+        "scores": without_tallies(record.scores),
+    }

@@ -5,13 +5,16 @@ to the files. A row that cannot be read is `malformed_row` with file and line; a
 for more than half of them stops the run, as it was most likely taken for a format that it is not.
 
 The files are read twice: once to count (so that shards hold about `shard_size` records and broken files are
-found first), once to make records. Both passes stream. Ids depend on the source's name, the file's name under
-the source's path, the row and the content, so neither the place of the files nor the size of shards matters.
+found first), once to make records. Both passes stream, and a shard of the second begins where its part of the
+file does, not at the file's beginning (save for JSON arrays: use JSON lines for what is large). Ids depend on
+the source's name, the file's name under the source's path, the row and the content, so neither the place of
+the files nor the size of shards matters.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import astuple
 from itertools import islice
 from pathlib import Path
 from typing import Any, ClassVar
@@ -20,9 +23,10 @@ from pydantic import Field, model_validator
 
 from boostqa import licences, readers
 from boostqa.errors import UserError
-from boostqa.flows.intake import GOLD, VOCABULARY, Intake
+from boostqa.flows.intake import Intake
+from boostqa.flows.vocabulary import CONSTANTS, remedy, settle
 from boostqa.inputs import InputFile, expand, fingerprint, locate, packed
-from boostqa.readers import BadRow, Raw
+from boostqa.readers import BadRow, Place, Raw
 from boostqa.record import Record
 from boostqa.stage import Gather, Kit, Map, Stage, StageConfig, State, Step
 from boostqa.text import chunk
@@ -39,6 +43,9 @@ _PIECES: Mapping[str, str] = {
     "file": "string",
     "start": "int64",
     "stop": "int64",
+    "from_item": "int64",
+    "from_line": "int64",
+    "from_byte": "int64",
     "good": "int64",
     "bad": "int64",
     "weight": "int64",
@@ -80,16 +87,16 @@ class SourceConfig(StageConfig):
 
     @model_validator(mode="after")
     def _names_are_known(self) -> SourceConfig:
-        allowed = (*GOLD, "language", "question_type")
-        if unknown := sorted(set(self.constants) - set(allowed)):
+        if unknown := sorted(set(self.constants) - set(CONSTANTS)):
             raise ValueError(
-                f"source {self.name!r}: constants {unknown} are not known; use {', '.join(allowed)}"
+                f"source {self.name!r}: constants {unknown} are not known; use {', '.join(CONSTANTS)}"
             )
-        for key, known in VOCABULARY.items():
-            if (value := self.constants.get(key, known[0])) not in known:
-                raise ValueError(
-                    f"source {self.name!r}: {key}: {value!r} is not known; use {', '.join(known)}"
-                )
+        for key, value in self.constants.items():
+            for text in [value] if isinstance(value, str) else value:
+                if settle(key, text) is None:
+                    raise ValueError(
+                        f"source {self.name!r}: {key}: {text!r} is not known; {remedy(key, text)}"
+                    )
         if self.format is not None and self.format not in readers.FORMATS:
             raise ValueError(
                 f"source {self.name!r}: format {self.format!r} is not known; use {', '.join(readers.FORMATS)}"
@@ -160,16 +167,17 @@ class Seeds(Stage):
             source = self._source(name)
             path = locate(source.path, file)
             in_rows = (source.format or readers.sniff(path)) in ROW_FORMATS
-            start, good, bad, weight = 0, 0, 0, 0
-            for stop, item in enumerate(_items(source, path), start=1):
+            place = Place()
+            start, good, bad, weight, origin = 0, 0, 0, 0, astuple(place)
+            for stop, item in enumerate(_items(source, path, place), start=1):
                 good += isinstance(item, Raw)
                 bad += isinstance(item, BadRow) and item.reason != "empty_file"
                 weight += self._weight(item)
                 if weight >= self.config.shard_size:
-                    yield _piece(name, file, (start, stop), (good, bad, weight), in_rows)
-                    start, good, bad, weight = stop, 0, 0, 0
+                    yield _piece(name, file, (start, stop, *origin), (good, bad, weight), in_rows)
+                    start, good, bad, weight, origin = stop, 0, 0, 0, astuple(place)
             if weight:
-                yield _piece(name, file, (start, stop), (good, bad, weight), in_rows)
+                yield _piece(name, file, (start, stop, *origin), (good, bad, weight), in_rows)
 
     def _weight(self, item: Raw | BadRow) -> int:
         """Records that an item will become, about."""
@@ -194,7 +202,7 @@ class Seeds(Stage):
                 )
             counts[source.name] = {"good": good, "bad": bad}
             parts += _first(mine, source.max_items)
-        keys = ("source", "file", "start", "stop")
+        keys = ("source", "file", "start", "stop", "from_item", "from_line", "from_byte")
         groups = packed(parts, lambda piece: int(piece["weight"]), self.config.shard_size)
         shards = [[{key: piece[key] for key in keys} for piece in group] for group in groups]
         return {
@@ -206,8 +214,10 @@ class Seeds(Stage):
         for part in shard["parts"]:
             source = self._source(part["source"])
             intake = self._intake(source, kit.entry)
-            items = _items(source, locate(source.path, part["file"]))
-            for ordinal, item in enumerate(islice(items, part["start"], part["stop"]), start=part["start"]):
+            place = Place(part["from_item"], part["from_line"], part["from_byte"])
+            start, stop = part["start"] - place.items, part["stop"] - place.items
+            items = _items(source, locate(source.path, part["file"]), place)
+            for ordinal, item in enumerate(islice(items, start, stop), start=part["start"]):
                 yield from intake.records(item, part["file"], ordinal)
 
     def _intake(self, source: SourceConfig, entry: str) -> Intake:
@@ -242,6 +252,11 @@ def check(config: SeedsConfig) -> None:
                 f"seeds.sources[{i}].license: {source.name!r} is under {source.license!r}, which "
                 "seeds.licence_allow does not list; remove the source or extend the list"
             )
+        if not licences.may_adapt(source.license):
+            raise UserError(
+                f"seeds.sources[{i}].license: {source.name!r} is under {source.license!r}, which forbids "
+                "adaptations, and all that is written from a seed is one; remove the source"
+            )
         next(iter(_items(source, expand(source.path, f"seeds.sources[{i}].path")[0].path)), None)
 
 
@@ -253,12 +268,12 @@ def _files_of(source: SourceConfig) -> list[InputFile]:
     return expand(source.path, f"seeds.sources: {source.name!r}: path")
 
 
-def _items(source: SourceConfig, path: str) -> Iterator[Raw | BadRow]:
-    return readers.open(path, source.format, source.columns or None)
+def _items(source: SourceConfig, path: str, place: Place | None = None) -> Iterator[Raw | BadRow]:
+    return readers.open(path, source.format, source.columns or None, place)
 
 
 def _piece(
-    source: str, file: str, rows: tuple[int, int], counts: tuple[int, int, int], in_rows: bool
+    source: str, file: str, rows: tuple[int, ...], counts: tuple[int, int, int], in_rows: bool
 ) -> dict[str, Any]:
     return dict(zip(_PIECES, (source, file, *rows, *counts, in_rows), strict=True))
 

@@ -21,7 +21,7 @@ import msgspec
 
 from boostqa.flows import write as writing
 from boostqa.flows.check import Limits, Problem, answer_text, first_problem
-from boostqa.flows.solve import Tally, measured_level, pooled, solve, tally, tally_scores
+from boostqa.flows.solve import Tally, measured_level, pooled, solve, sound, tally, tally_from, tally_scores
 from boostqa.flows.variant import answer_like, number_text, support, variant
 from boostqa.flows.write import Call, Draft
 from boostqa.identity import unit
@@ -270,8 +270,8 @@ class _Task:
             tried, dropped, failed = await self.attempt(attempt, earlier)
             losers += dropped
             failures += failed
-            valid = [child for child in tried if _validity(child)]
-            losers += [self.lost(child, UNSOLVED_CANDIDATE) for child in tried if not _validity(child)]
+            valid = [child for child in tried if self.valid(child)]
+            losers += [self.lost(child, UNSOLVED_CANDIDATE) for child in tried if not self.valid(child)]
             pool = [best, *valid] if best else valid
             if not pool:
                 continue
@@ -280,7 +280,7 @@ class _Task:
             stuck, best = hardest is best, hardest
             rate = best.scores.get("pass_rate")
             # Solvers that never fail to measure it: without a pass rate there is nothing to raise against.
-            if stuck or rate is None or (wanted and _level(best) >= wanted):
+            if stuck or rate is None or (wanted and self.level(best) >= wanted):
                 break
             earlier = [
                 f"{child.question}\nSolved in {child.scores['pass_rate']:.0%} of tries"
@@ -348,6 +348,21 @@ class _Task:
         rate = pooled(counts).pass_rate
         return child.score(**scores, **({} if rate is None else {"pass_rate": rate}))
 
+    def level(self, child: Record) -> str:
+        """The level that the solvers measured."""
+        total = pooled(_tallies(child, self.solvers))
+        return measured_level(total.agree, total.tried)[0]
+
+    def valid(self, child: Record) -> bool:
+        """Whether a candidate may be right: verify's rule for hard items, or nobody could try or compare it.
+
+        The writer's own family counts only where no other solver is there, as it measures but cannot vouch.
+        """
+        others = [solver for solver in self.solvers if solver.family != self.teacher.family]
+        total = pooled(_tallies(child, others or self.solvers))
+        guessable = bool(child.choices) or child.question_type == "true_false"
+        return sound(total, guessable) if total.tried else True
+
     def lost(self, child: Record, reason: str) -> Record:
         """A candidate that is not kept."""
         rate = child.scores.get("pass_rate")
@@ -363,18 +378,11 @@ def placed(answer: str, wrong: Sequence[str], rng: random.Random) -> tuple[list[
     return options, LETTERS[position]
 
 
-def _validity(child: Record) -> bool:
-    """Whether a candidate may be right: a solver reached its answer, or none could be compared with it."""
-    rate = child.scores.get("pass_rate")
-    return rate is None or rate > 0.0
-
-
 def _hardness(child: Record) -> tuple[float, str]:
     # Unmeasured ones last: hardness that nobody saw does not win. The id makes ties the same on every run.
     return child.scores.get("pass_rate", 2.0), child.id
 
 
-def _level(child: Record) -> str:
-    agree = sum(value for name, value in child.scores.items() if name.startswith("solver_agree:"))
-    differ = sum(value for name, value in child.scores.items() if name.startswith("solver_differ:"))
-    return measured_level(agree, agree + differ)[0]
+def _tallies(child: Record, solvers: Sequence[Model]) -> list[Tally]:
+    found = (tally_from(solver.name, child.scores) for solver in solvers)
+    return [counts for counts in found if counts]

@@ -7,14 +7,18 @@
     labels      what the item turned out to be: by an annotator that saw no request, and by the pass rate
 
 An answer enters the data only with evidence, and evidence counts only from a seed, a rule, or a model of
-another family than the writer's (after a contradiction: also than the refiner's). What the writer's own
-family says is kept as a score. What synthesize measured is used, not paid again.
+another family than the author's: the writer's, and the refiner's where the text in question is the refiner's.
+What the author's own family says is kept as a score. The seed's word stands while nobody objects: after a
+contradiction, or where no independent solver reaches the answer, others must vouch too. What synthesize
+measured is used, not paid again.
 """
 
 from __future__ import annotations
 
 import asyncio
 from typing import Any, ClassVar, Literal
+
+import msgspec
 
 from boostqa import taxonomy
 from boostqa.flows.check import VARIANTS, Limits, Problem, first_problem, strategy_of
@@ -25,14 +29,16 @@ from boostqa.flows.solve import (
     measured_level,
     pooled,
     solve,
+    sound,
     tally,
     tally_from,
     tally_scores,
 )
-from boostqa.flows.variant import support, variant
-from boostqa.llm.model import Model
+from boostqa.flows.variant import same_text, support, variant
+from boostqa.llm.model import Model, Outcome
 from boostqa.record import Labels, Record
 from boostqa.stage import Kit, Map, Stage, StageConfig, Step
+from boostqa.text.answers import choice_letter
 
 BROKEN_STRUCTURE = "broken_structure"
 WRONG_LANGUAGE = "wrong_language"
@@ -46,6 +52,10 @@ ILL_POSED = "ill_posed"
 JUDGE_REJECTED = "judge_rejected"
 NO_EVIDENCE = "no_evidence"
 BELOW_LEVEL = "below_level"
+CALL_FAILED = "call_failed"
+UNLABELLED = "unlabelled"
+
+_FROM_SEED = ("seed_answer", "symbolic")
 
 
 class VerifyConfig(StageConfig):
@@ -60,7 +70,8 @@ class VerifyConfig(StageConfig):
     short_solutions: bool = False
     """Ask solvers for the answer alone (small models)."""
     min_agreement: float = 0.5
-    """Share of independent solutions that must reach the answer, 0..1."""
+    """Share of independent solutions that must reach the answer, 0..1. At a level of `measure_levels` it is
+    enough that two reach it and more than any other, as most must fail; where guesses hit, half all the same."""
     min_agreeing: int = 1
     """Independent solutions that must reach the answer."""
     min_agreeing_choices: int = 2
@@ -113,26 +124,25 @@ class Verify(Stage):
         vouched = support(record)
         if isinstance(vouched, Problem):
             return [record.drop(kit.entry, *vouched)]
-        if vouched:
+        if vouched and record.refine_verdict != CONTRADICTED and not _new_options(record):
             record = record.edit(kit.entry, "supported", vouched, evidence=[*record.evidence, vouched])
         for rung in (self.solvers, self.judges):
             record = await rung(record, kit)
             if record.dropped:
                 return [record]
         if not record.evidence:
-            reason = CONTRADICTED if record.refine_verdict == CONTRADICTED else NO_EVIDENCE
-            return [record.drop(kit.entry, reason, _unsupported(record))]
+            return [record.drop(kit.entry, _reason(record), _unsupported(record))]
+        if vouched and vouched not in record.evidence:
+            record = record.edit(kit.entry, "supported", vouched, evidence=[vouched, *record.evidence])
         return [await self.labelled(record, kit)]
 
     async def solvers(self, record: Record, kit: Kit) -> Record:
         """Independent solutions: they vouch for the answer, speak against it, and measure how hard it is."""
-        wanted = record.requested.level if record.requested else None
-        measure = wanted in self.config.measure_levels
-        authors = _authors(record, kit)
+        authors = _authors(record, kit, _refiners_answer(record))
         asked = [
             model
             for model in kit.all_models("solvers")
-            if measure or (not record.evidence and _independent(model, authors))
+            if self.hard(record) or (not record.evidence and _independent(model, authors))
         ]
         if not asked:
             return record
@@ -144,14 +154,16 @@ class Verify(Stage):
         rate = pooled(found).pass_rate
         if rate is not None:
             record = record.score(pass_rate=rate)
-        if any(name in record.evidence for name in ("seed_answer", "symbolic")):
-            return record
         others = [(model, count) for model, count in counts if _independent(model, authors)]
         return self.weighed(record, others, kit.entry)
 
+    def hard(self, record: Record) -> bool:
+        """Whether the item was asked for at a level that is measured."""
+        return bool(record.requested and record.requested.level in self.config.measure_levels)
+
     async def tally(self, record: Record, model: Model) -> Tally:
-        """What `model` makes of the item: as synthesize measured it, or anew after a contradiction."""
-        known = tally_from(model.name, record.scores) if record.refine_verdict != CONTRADICTED else None
+        """What `model` makes of the item: as synthesize measured it, or anew for another answer."""
+        known = None if _refiners_answer(record) else tally_from(model.name, record.scores)
         if known is not None or self.config.solver_samples <= 0:
             return known or Tally()
         attempts = await solve(
@@ -168,26 +180,31 @@ class Verify(Stage):
         """The item with the evidence of independent solvers, or dropped where they speak against it."""
         total = pooled(count for _, count in counts)
         guessable = bool(record.choices) or record.question_type == "true_false"
-        needed = self.config.min_agreeing_choices if guessable else self.config.min_agreeing
-        rate = total.pass_rate or 0.0
-        if total.agree >= needed and rate >= self.config.min_agreement and total.agree > total.rival_votes:
+        least = self.config.min_agreeing_choices if guessable else self.config.min_agreeing
+        told = f"{total.agree} of {total.told} independent solutions agree"
+        told += f", {total.truncated} more cut off" if total.truncated else ""
+        agreed = total.reached(least, self.config.min_agreement)
+        if agreed or (self.hard(record) and total.agree >= least and sound(total, guessable)):
             names = [f"solver:{model.name}" for model, count in counts if count.agree]
-            detail = f"{total.agree} of {total.agree + total.differ} independent solutions agree"
-            return record.edit(entry, "solved", detail, evidence=[*record.evidence, *names])
-        if total.agree == 0 and total.differ >= 2:
-            detail = f"answer {record.answer[:120]!r}; {total.differ} independent solutions differ"
-            if total.rival_votes >= 2:
-                detail += f", {total.rival_votes} of them say {total.rival[:120]!r}"
-            if record.refine_verdict == CONTRADICTED:
-                return record.drop(entry, CONTRADICTED, _unsupported(record))
+            return record.edit(entry, "solved", told, evidence=[*record.evidence, *names])
+        if total.agree or max(total.differ, total.rival_votes) < 2:
+            return record
+        detail = f"answer {record.answer[:120]!r}; {told}"
+        if total.rival_votes >= 2:
+            detail += f", {total.rival_votes} say {total.rival[:120]!r}"
+        if total.differ >= 2 and record.refine_verdict == CONTRADICTED:
+            return record.drop(entry, CONTRADICTED, _unsupported(record))
+        if total.differ >= 2 and (total.rival_votes >= 2 or not record.evidence):
             return record.drop(entry, WRONG_ANSWER if total.rival_votes >= 2 else NO_EVIDENCE, detail)
-        return record
+        # No rule tells whether they object, or each says something else: then the seed's word is not enough.
+        others = [name for name in record.evidence if name not in _FROM_SEED]
+        return record.edit(entry, "doubted", detail, evidence=others) if record.evidence else record
 
     async def judges(self, record: Record, kit: Kit) -> Record:
         """Readings by the judges: one error found by an independent one is enough to drop the item."""
         if self.config.judge == "off" or (self.config.judge == "unclear" and record.evidence):
             return record
-        authors = _authors(record, kit)
+        authors = _authors(record, kit, _refiners_text(record))
         always = self.config.judge == "always"
         asked = [model for model in kit.all_models("judge") if always or _independent(model, authors)]
         readings = await asyncio.gather(
@@ -207,6 +224,8 @@ class Verify(Stage):
         for model, verdicts in zip(asked, readings, strict=True):
             stands = worst(verdicts)
             if stands is None:
+                failed = sum(item.reply.outcome is Outcome.FAILED for item in verdicts)
+                record = record.score(**{f"judge_failed:{model.name}": float(failed)})
                 continue
             record = record.score(**{f"judge:{model.name}": float(stands.score)})
             if not _independent(model, authors):
@@ -225,11 +244,14 @@ class Verify(Stage):
         """The accepted item with the labels that it earned, or dropped where it is far too easy."""
         counts = [tally_from(model.name, record.scores) for model in kit.all_models("solvers")]
         total = pooled(count for count in counts if count)
-        record = await self.relabelled(record, kit)
-        if total.agree + total.differ:
-            level, error = measured_level(total.agree, total.agree + total.differ)
+        record, failure = await self.relabelled(record, kit)
+        if total.tried:
+            level, error = measured_level(total.agree, total.tried)
             counts_as = combined_level(record.labels.level_rubric, level, error)
             record = record.relabel(level_measured=level, level_se=error, level=counts_as)
+        missing = [name for name in ("discipline", "level") if not getattr(record.labels, name)]
+        if missing and failure:
+            return record.drop(kit.entry, UNLABELLED, f"no {' and no '.join(missing)}: {failure[:300]}")
         wanted, got = (record.requested.level if record.requested else None), record.labels.level
         if wanted and got and wanted != got:
             record = record.edit(kit.entry, "level_differs", f"requested {wanted}, obtained {got}")
@@ -238,19 +260,19 @@ class Verify(Stage):
             return record.drop(kit.entry, BELOW_LEVEL, f"requested {wanted}, obtained {got}")
         return record
 
-    async def relabelled(self, record: Record, kit: Kit) -> Record:
-        """The item with the annotator's labels, or with its seed's where nobody is asked."""
+    async def relabelled(self, record: Record, kit: Kit) -> tuple[Record, str]:
+        """The item with the annotator's labels over those that a variant has from its seed; what failed, or ""."""
         seed = record.seeds[0] if record.seeds and strategy_of(record) in VARIANTS else None
         inherited: dict[str, Any] = {}
         if seed and seed.field and seed.field in taxonomy.load():
             # A rewording is about what its seed is about.
             inherited = placed(seed.field, taxonomy.load())
         annotators = kit.all_models("annotator")
-        if not self.config.relabel or not annotators:
-            if not seed or not inherited:
-                return record
+        if seed and inherited:
             as_hard = {"level": seed.level, "level_rubric": seed.level, "grade": seed.grade}
-            return record.relabel(**inherited, **as_hard, labeller="seed")
+            record = record.relabel(**inherited, **as_hard, labeller="seed")
+        if not self.config.relabel or not annotators:
+            return record, ""
         found = await label(
             annotators[0],
             record,
@@ -263,21 +285,62 @@ class Verify(Stage):
         detail = found.failure or f"{found.labels.field}, {found.labels.level}, {found.labels.grade}"
         action = "labels_missing" if found.failure else "relabelled"
         kind = record.question_type or found.question_type
-        return record.edit(kit.entry, action, detail[:300], labels=found.labels, question_type=kind)
+        told = {name: value for name, value in msgspec.structs.asdict(found.labels).items() if value}
+        if inherited and told.get("field") != inherited["field"]:
+            told.pop("field_confidence", None)
+        record = record.relabel(**(told | inherited))
+        return record.edit(kit.entry, action, detail[:300], question_type=kind), found.failure
 
 
-def _authors(record: Record, kit: Kit) -> frozenset[str] | None:
-    """Families whose word does not count for this item; None (nobody's counts) if the writer is unknown."""
+def _authors(record: Record, kit: Kit, refined: bool) -> frozenset[str] | None:
+    """Families whose word does not count for this item; None (nobody's counts) if the writer is unknown.
+
+    `refined`: whether the refiner is an author of what is in question, too.
+    """
     families = {model.family for model in kit.all_models("teacher") if model.id == record.teacher}
     if not families:
         return None
-    if record.refine_verdict == CONTRADICTED:
+    if refined:
         families |= {model.family for model in kit.all_models("refiner") if model.id == record.refiner}
     return frozenset(families)
 
 
+def _refiners_answer(record: Record) -> bool:
+    """Whether the answer came from the refiner, so that nothing said of the draft holds for it."""
+    draft = record.draft_answer
+    if record.choices:
+        draft = choice_letter(draft, record.choices) or draft
+    changed = bool(draft) and not same_text(record.answer, draft)
+    return changed or record.refine_verdict == CONTRADICTED
+
+
+def _refiners_text(record: Record) -> bool:
+    """Whether a judge reads what the refiner wrote, answer or solution."""
+    return record.refine_verdict is not None
+
+
+def _new_options(record: Record) -> bool:
+    """Whether options stand there that the seed does not have: its answer tells nothing of those."""
+    return bool(record.choices) and set(record.choices) != set(record.seeds[0].choices)
+
+
 def _independent(model: Model, authors: frozenset[str] | None) -> bool:
     return authors is not None and model.family not in authors
+
+
+def _reason(record: Record) -> str:
+    """Why an item without evidence ends: contradicted, nobody could be reached, or nobody vouched."""
+    if record.refine_verdict == CONTRADICTED:
+        return CONTRADICTED
+    failed = heard = False
+    for name, value in record.scores.items():
+        kind = name.partition(":")[0]
+        failed |= kind in ("solver_failed", "judge_failed") and value > 0
+        heard |= kind == "judge" or (kind in _HEARD and value > 0)
+    return CALL_FAILED if failed and not heard else NO_EVIDENCE
+
+
+_HEARD = ("solver_agree", "solver_differ", "solver_unclear", "solver_truncated")
 
 
 def _unsupported(record: Record) -> str:

@@ -51,12 +51,14 @@ def equal(left: str, right: str, question_type: str | None = None) -> bool | Non
     truths = [_truth(a), _truth(b)]
     if question_type == "true_false" or None not in truths:
         return None if None in truths else truths[0] == truths[1]
-    if a.casefold() == b.casefold():
-        # Case carries meaning in formulas (m and M, k and K), never in numbers.
-        return True if a == b or (len(a) > 2 and not _MATHS.search(a)) or quantity(a) else None
+    if a == b:
+        return True
     mine, other = quantity(a), quantity(b)
     if mine and other:
         return same_quantity(mine, other)
+    if a.casefold() == b.casefold():
+        # Case carries meaning in formulas (m and M, k and K).
+        return True if len(a) > 2 and not _MATHS.search(a) else None
     if _MATHS.search(a) or _MATHS.search(b) or min(len(a), len(b)) <= 2:
         from boostqa.text import formulas
 

@@ -94,8 +94,8 @@ class Number:
     """A number as it stands in a text."""
 
     value: float
-    decimals: int | None
-    """Digits after the decimal point as written (negative after a power of ten); None for a fraction."""
+    step: float
+    """One unit of the last digit as written; 0 for integers and fractions, which are exact."""
     significant: int
     """Significant digits as written; large for integers and fractions, which are exact."""
     end: int
@@ -120,22 +120,22 @@ def _read(match: re.Match[str]) -> Number | None:
     if match["top"] is not None:
         if int(match["bottom"]) == 0:
             return None
-        return Number(sign * int(match["top"]) / int(match["bottom"]), None, 99, match.end())
+        return Number(sign * int(match["top"]) / int(match["bottom"]), 0.0, 99, match.end())
     digits = match["digits"].replace(",", "")
     # Groups 5.. belong to _POWER, whose two forms of exponent are unnamed.
     power = next((int(group) for group in match.groups()[5:7] if group is not None), None)
     exponent = int(match["e"]) if match["e"] is not None else power
     value = float(digits) * 10.0 ** (exponent or 0)
-    decimals: int | None = len(digits.partition(".")[2]) - (exponent or 0)
     exact = "." not in digits and exponent is None
+    step = 0.0 if exact else 10.0 ** ((exponent or 0) - len(digits.partition(".")[2]))
     significant = 99 if exact else len(digits.replace(".", "").lstrip("0"))
     if match["over"] is not None:
         if float(match["over"]) == 0:
             return None
-        value, decimals, significant = value / float(match["over"]), None, 99
+        value, step, significant = value / float(match["over"]), 0.0, 99
     if not math.isfinite(value):
         return None
-    return Number(sign * value, decimals, significant, match.end())
+    return Number(sign * value, step, significant, match.end())
 
 
 def numbers_in(text: str) -> list[float]:
@@ -159,10 +159,14 @@ for _dimension, _table in {
     "volume": "m^3 1000,dm^3 1,cm^3 0.001,l 1,ml 0.001,liter 1,litre 1,升 1,毫升 0.001,立方米 1000,"
     "立方厘米 0.001",
     "speed": "m/s 3.6,km/h 1,kmh 1,米/秒 3.6,千米/时 1,千米/小时 1",
-    "force": "n 1,kn 1000,newton 1,牛 1,牛顿 1",
-    "energy": "j 1,kj 1000,joule 1,焦 1,焦耳 1,千焦 1000",
-    "power": "w 1,kw 1000,watt 1,瓦 1,千瓦 1000",
-    "pressure": "pa 1,kpa 1000,帕 1,千帕 1000",
+    "force": "N 1,kN 1000,mN 0.001,MN 1e6,newton 1,牛 1,牛顿 1",
+    "energy": "J 1,kJ 1000,mJ 0.001,MJ 1e6,joule 1,焦 1,焦耳 1,千焦 1000",
+    "power": "W 1,kW 1000,mW 0.001,MW 1e6,watt 1,瓦 1,千瓦 1000",
+    "pressure": "Pa 1,kPa 1000,mPa 0.001,MPa 1e6,帕 1,千帕 1000",
+    "dollars": "$ 1,dollar 1,usd 1,美元 1",
+    "euros": "€ 1,euro 1,eur 1,欧元 1",
+    "yuan": "yuan 1,rmb 1,cny 1,元 1",
+    "yen": "yen 1,jpy 1,日元 1",
     "share": "% 0.01,percent 0.01,\\% 0.01",
 }.items():
     for _entry in _table.split(","):
@@ -170,7 +174,13 @@ for _dimension, _table in {
         _UNITS[_name] = (_dimension, float(_factor))
 
 
-_UNIT = re.compile(r"(?:(?:[^\W\d_]|[%°µΩ$¥€²³]|\\%)(?:[^\W\d_]|[%°²³/·. -]|\^\{?-?\d\}?){0,24})?")
+_SPELLINGS: dict[str, set[str]] = {}
+"""Unit in lower case -> its spellings: `mpa` may be MPa or mPa, `kw` is kW alone."""
+for _name in _UNITS:
+    _SPELLINGS.setdefault(_name.lower(), set()).add(_name)
+_PREFIXED = 4
+"""Characters up to which capitals may tell units apart (mSv, MSv); longer names may be written either way."""
+_UNIT = re.compile(r"(?:(?:[^\W\d_]|[%°µΩ$¥€£²³]|\\%)(?:[^\W\d_]|[%°²³/·. -]|\^\{?-?\d\}?){0,24})?")
 
 
 @dataclass(frozen=True)
@@ -186,45 +196,57 @@ def quantity(text: str) -> Quantity | None:
     text = (
         re.sub(r"\\(?:text|mathrm|operatorname)\s*\{([^{}]*)\}|\\[,;!]", r" \1", plain(text))
         .strip()
-        .strip("$")
+        .rstrip("。.")
         .strip()
     )
-    text = re.sub(r"^[$¥€£]\s*|^\\\$\s*", "", text).rstrip("。.").strip()
+    if text.count("$") == 2 and text[0] == text[-1] == "$":
+        text = text[1:-1].strip()
+    currency = re.match(r"\\?([$¥€£])\s*", text)
+    text = text[currency.end() :] if currency else text
     found = _numbers(text, 0, whole=True)
     if not found:
         return None
     unit = re.sub(r"\s+", " ", text[found[0].end :]).strip()
     if not _UNIT.fullmatch(unit):
         return None
-    return Quantity(found[0], unit.replace("{", "").replace("}", "").lower().rstrip("."))
+    unit = unit.replace("{", "").replace("}", "").rstrip(".")
+    return Quantity(found[0], unit or (currency[1] if currency else ""))
 
 
 def exact(value: float) -> Number:
     """A number that is known exactly."""
-    return Number(value, None, 99, 0)
+    return Number(value, 0.0, 99, 0)
+
+
+def _scaled(number: Number, factor: float) -> Number:
+    return Number(number.value * factor, number.step * factor, number.significant, 0)
 
 
 def same_quantity(left: Quantity, right: Quantity) -> bool | None:
     """Whether two quantities are the same; None where units or too coarse rounding leave it open."""
-    a, b = _UNITS.get(_singular(left.unit)), _UNITS.get(_singular(right.unit))
+    a, b = _known(left.unit), _known(right.unit)
     if left.unit and right.unit and left.unit != right.unit:
         if a is None or b is None:
-            return None
+            alike = left.unit.lower() == right.unit.lower() and len(left.unit) > _PREFIXED
+            return same_number(left.number, right.number) if alike else None
         if a[0] != b[0]:
             return False
-        factor = b[1] / a[1]
-        scaled = Number(right.number.value * factor, None, right.number.significant, 0)
-        return same_number(left.number, scaled)
+        return same_number(left.number, _scaled(right.number, b[1] / a[1]))
     same = same_number(left.number, right.number)
     if same is not True and ("share" in (a and a[0], b and b[0])) and left.unit != right.unit:
-        factor = 0.01 if a else 100.0
-        scaled = Number(left.number.value * factor, None, left.number.significant, 0)
-        return same_number(scaled, right.number) or same
+        return same_number(_scaled(left.number, 0.01 if a else 100.0), right.number) or same
     return same
 
 
-def _singular(unit: str) -> str:
-    return unit if unit in _UNITS or not unit.endswith("s") else unit[:-1]
+def _known(unit: str) -> tuple[str, float] | None:
+    """Dimension and factor of a unit; None where it is unknown or its capitals leave it open."""
+    for name in (unit, unit[:-1] if unit.endswith("s") else unit):
+        if name in _UNITS:
+            return _UNITS[name]
+        spellings = _SPELLINGS.get(name.lower(), set())
+        if len(spellings) == 1:
+            return _UNITS[next(iter(spellings))]
+    return None
 
 
 def same_number(left: Number, right: Number) -> bool | None:
@@ -232,10 +254,7 @@ def same_number(left: Number, right: Number) -> bool | None:
     a, b = left.value, right.value
     if math.isclose(a, b, rel_tol=1e-9, abs_tol=1e-12):
         return True
-    digits = min(left.significant, right.significant)
-    if digits >= 99:
+    coarser = max(left, right, key=lambda number: number.step)
+    if abs(a - b) > 0.51 * coarser.step:
         return False
-    scale = 10.0 ** (1 - digits + math.floor(math.log10(max(abs(a), abs(b), 1e-300))))
-    if abs(a - b) > 0.51 * scale:
-        return False
-    return True if digits >= 3 else None
+    return True if coarser.significant >= 3 else None

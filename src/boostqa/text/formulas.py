@@ -1,135 +1,159 @@
 """Whether two LaTeX formulas are the same, by parsing both and trying numbers.
 
-Parsing is math-verify's LaTeX grammar. Its plain-expression parser is not used because it evaluates text, and
-neither are its time-outs (signals, which only work in a main thread) nor simplification (unbounded): what is
-parsed is limited in length, depth and exponents first, and compared by value at fixed points.
+Sets, intervals and points are taken apart as text; their members are parsed by math-verify's LaTeX grammar.
+Its plain-expression parser is not used because it evaluates text, and neither are its time-outs (signals,
+which only work in a main thread). SymPy is never asked to evaluate anything, because a few characters can
+stand for more digits than there is memory: only commands that are known to be parsed without evaluation are
+read, and what was parsed is worked out here in floating point, where nothing can grow without bound.
 """
 
 from __future__ import annotations
 
+import cmath
 import logging
+import math
 import re
+from collections.abc import Callable
+from itertools import accumulate, islice
 from typing import Any
 
 MAX_LENGTH = 200
-_COSTLY = re.compile(
-    r"\\(?:int|iint|oint|sum|prod|lim|binom|input|def|newcommand|begin)\b|\d{16,}|\d{3,}\s*!|!\s*!"
+"""Characters; a longer formula is not read."""
+MAX_DEPTH = 6
+"""Brackets within brackets; the parser's time grows steeply with them."""
+MAX_NODES = 500
+"""Operations and operands of a parsed formula; one with more is not read."""
+_COMMANDS = frozenset(
+    """
+    frac dfrac tfrac sqrt pi cdot times div le leq ge geq lt gt ne neq infty exp ln log sin cos tan cot sec csc
+    arcsin arccos arctan sinh cosh tanh circ alpha beta gamma delta epsilon varepsilon theta lambda mu nu rho
+    sigma tau phi varphi psi omega Delta Omega text mathrm mathbf quad lfloor rfloor lceil rceil displaystyle
+    """.split()  # noqa: SIM905
 )
-_BIG_POWER = re.compile(r"\^\s*\{?\s*-?\s*(?:\d{4,}|\d+\s*\^)|\^[^^]*\^[^^]*\^[^^]*\^|\}\s*\}\s*\^")
-_PAIR = re.compile(r"(?:\\left)?\(([^()]*,[^()]*?)(?:\\right)?\)")
+"""What the parser turns into unevaluated objects; others may be evaluated while they are parsed."""
+_COSTLY = re.compile(
+    r"\d{16,}|!\s*!|\\sqrt\s*\[\s*(?!\d{1,3}\s*\]|[a-z]\s*\])|\|\s*_|\d[eE][+-]?\d{3,}"
+    r"|(?:[\^_]\s*(?:\\?[A-Za-z0-9]+|\{[^{}]*\})\s*){4}|(?:\|[^|]*){5}|(?:[-+]\s*){8}|(?:\\[a-z]+\s*){8}"
+)
+"""What costs time while it is parsed: long numbers, and what the parser works out at once."""
+_BRACKETS = re.compile(r"(\\\{|[(\[])(.*)(\\\}|[)\]])", re.DOTALL)
+_SEVERAL = re.compile(r",(?!\d{3}(?!\d))|\\\{|(?<!sqrt)\s*\[")
+"""Sets and intervals are compared with each other by SymPy as soon as they are parsed."""
+_LIST_COMMA = re.compile(r"[,;](?!\d{3}(?!\d))\s*|,\s+")
 _POINTS = (0.7312, -1.3174, 2.2391, 3.8147)
+_UNBOUNDED = 1e300
+_FUNCTIONS: dict[str, Callable[..., complex]] = {
+    "exp": cmath.exp, "log": cmath.log, "sin": cmath.sin, "cos": cmath.cos, "tan": cmath.tan,
+    "cot": lambda x: 1 / cmath.tan(x), "sec": lambda x: 1 / cmath.cos(x), "csc": lambda x: 1 / cmath.sin(x),
+    "asin": cmath.asin, "acos": cmath.acos, "atan": cmath.atan,
+    "sinh": cmath.sinh, "cosh": cmath.cosh, "tanh": cmath.tanh,
+    "Abs": abs, "floor": lambda x: math.floor(_real(x)), "ceiling": lambda x: math.ceil(_real(x)),
+    "factorial": lambda x: math.gamma(_real(x) + 1), "UnevaluatedExpr": lambda x: x,
+}  # fmt: skip
 
 
 def parse(text: str) -> Any:
-    """SymPy object of a formula without or with `$`, or None if it cannot be read or could be costly."""
-    text = text.strip().strip("$").strip()
-    text = text.removeprefix("\\(").removesuffix("\\)").removeprefix("\\[").removesuffix("\\]").strip()
-    if (
-        not text
-        or len(text) > MAX_LENGTH
-        or text.count("{") > 40
-        or _COSTLY.search(text)
-        or _BIG_POWER.search(text)
-    ):
+    """SymPy expression or relation of a formula without or with `$`; None if unreadable or costly."""
+    text = _plain(text)
+    if not text or len(text) > MAX_LENGTH or text.count("{") > 40 or _COSTLY.search(text):
+        return None
+    if _SEVERAL.search(text) or _depth(text) > MAX_DEPTH:
         return None
     if re.search(r"[^\x20-\x7e°π√×÷·≤≥∞]", text) or re.search(r"(?<![\\a-zA-Z])[a-zA-Z]{3,}", text):
         return None
+    text = _spelled(text)
+    if not _COMMANDS.issuperset(
+        re.findall(r"\\([a-zA-Z]+)", text.replace("\\left", "").replace("\\right", ""))
+    ):
+        return None
     logging.getLogger("math_verify").setLevel(logging.ERROR)
+    import sympy
     from math_verify import LatexExtractionConfig
     from math_verify import parse as read
 
-    text = text.replace("°", "^\\circ").replace("π", "\\pi ").replace("×", "\\times ").replace("·", "\\cdot ")
-    text = (
-        re.sub(r"(?<![\\a-zA-Z])pi(?![a-zA-Z])", r"\\pi ", text)
-        .replace("÷", "/")
-        .replace("≤", "\\le ")
-        .replace("≥", "\\ge ")
-        .replace("∞", "\\infty ")
-    )
-    text = re.sub(r"√\s*(\d+|\w)", r"\\sqrt{\1}", text).replace("**", "^").replace("*", "\\cdot ")
-    text = re.sub(r"(?<![\\a-zA-Z])sqrt\s*\(([^()]*)\)", r"\\sqrt{\1}", text)
     found = read(f"${text}$", [LatexExtractionConfig()], fallback_mode="no_fallback", parsing_timeout=None)
-    return found[0] if found and not isinstance(found[0], str) else None
+    if not found or not isinstance(found[0], (sympy.Expr, sympy.core.relational.Relational)):
+        return None
+    nodes = sum(1 for _ in islice(sympy.preorder_traversal(found[0]), MAX_NODES + 1))
+    return found[0] if nodes <= MAX_NODES else None
+
+
+def _depth(text: str) -> int:
+    steps = ({"(": 1, "{": 1, "[": 1, ")": -1, "}": -1, "]": -1}.get(char, 0) for char in text)
+    return max(accumulate(steps), default=0)
+
+
+def _plain(text: str) -> str:
+    text = text.strip().strip("$").strip()
+    return text.removeprefix("\\(").removesuffix("\\)").removeprefix("\\[").removesuffix("\\]").strip()
+
+
+def _spelled(text: str) -> str:
+    """The text with LaTeX commands for what people type without them."""
+    for sign, command in (
+        ("°", "^\\circ"), ("π", "\\pi "), ("×", "\\times "), ("·", "\\cdot "), ("÷", "/"), ("≤", "\\le "),
+        ("≥", "\\ge "), ("∞", "\\infty "),
+    ):  # fmt: skip
+        text = text.replace(sign, command)
+    text = re.sub(r"(?<![\\a-zA-Z])pi(?![a-zA-Z])", r"\\pi ", text)
+    text = re.sub(r"√\s*(\d+|\w)", r"\\sqrt{\1}", text).replace("**", "^").replace("*", "\\cdot ")
+    return re.sub(r"(?<![\\a-zA-Z])sqrt\s*\(([^()]*)\)", r"\\sqrt{\1}", text)
 
 
 def same(left: str, right: str) -> bool | None:
     """Whether two formulas are the same; None where one cannot be read or they cannot be compared."""
-    pairs = [_PAIR.fullmatch(text.strip().strip("$").strip()) for text in (left, right)]
-    if pairs[0] and pairs[1]:
-        # Point or open interval: the same either way, and (2, 1) would be read as an empty interval.
-        ours, theirs = pairs[0][1].split(","), pairs[1][1].split(",")
-        if len(ours) != len(theirs):
-            return False
-        results = [same(a, b) for a, b in zip(ours, theirs, strict=True)]
-        return False if False in results else None if None in results else True
-    a, b = parse(left), parse(right)
-    return None if a is None or b is None else _same(a, b)
-
-
-def value(text: str) -> float | None:
-    """Real value of a formula without symbols, or None."""
-    found = _bare(parse(text))
-    if found is None or not hasattr(found, "evalf") or getattr(found, "free_symbols", True):
+    if max(len(left), len(right)) > MAX_LENGTH:
         return None
-    number = _number(found, {})
-    return None if number is None or abs(number.imag) > 1e-12 else number.real
-
-
-def _same(a: Any, b: Any) -> bool | None:
-    import sympy
-
-    a, b = _bare(a), _bare(b)
-    if isinstance(a, sympy.MatrixBase) or isinstance(b, sympy.MatrixBase):
-        if not (isinstance(a, sympy.MatrixBase) and isinstance(b, sympy.MatrixBase)) or a.shape != b.shape:
-            return None
-        return _all_same(list(a), list(b))
-    if isinstance(a, sympy.Tuple) and isinstance(b, sympy.Tuple):
-        return _all_same(a.args, b.args) if len(a.args) == len(b.args) else False
-    if _is_finite_set(a) and _is_finite_set(b):
-        return _same_members(list(a.args), list(b.args))
-    if isinstance(a, sympy.Interval) and isinstance(b, sympy.Interval):
-        if (a.left_open, a.right_open) != (b.left_open, b.right_open):
-            return False
-        return _all_same([a.start, a.end], [b.start, b.end])
-    if isinstance(a, sympy.core.relational.Relational) and isinstance(b, sympy.core.relational.Relational):
-        if type(a) is type(b.reversed):
-            b = b.reversed
-        if type(a) is not type(b):
-            return None
-        return _same_value(a.lhs - a.rhs, b.lhs - b.rhs) or None
-    if isinstance(a, sympy.Expr) and isinstance(b, sympy.Expr):
-        return _same_value(a, b)
-    return None
-
-
-def _bare(value: Any) -> Any:
-    """`x = 3` as 3, {3} as 3."""
-    import sympy
-
-    if isinstance(value, sympy.Eq) and value.lhs.is_Symbol and value.lhs not in value.rhs.free_symbols:
-        return value.rhs
-    if _is_finite_set(value) and len(value.args) == 1:
-        return value.args[0]
-    return value
-
-
-def _is_finite_set(value: Any) -> bool:
-    return type(value).__name__ == "FiniteSet"
-
-
-def _all_same(left: Any, right: Any) -> bool | None:
-    results = [_same(a, b) for a, b in zip(left, right, strict=True)]
+    (ours, a), (theirs, b) = _members(left), _members(right)
+    if ours != theirs:
+        # An interval with another end is another one; a set against a point cannot be compared.
+        return False if {ours, theirs} <= {"()", "[]", "(]", "[)"} and len(a) == len(b) == 2 else None
+    if ours == "":
+        return _same_members(a, b)
+    if len(a) != len(b):
+        return False
+    results = [same(x, y) for x, y in zip(a, b, strict=True)]
     return False if False in results else None if None in results else True
 
 
-def _same_members(left: list[Any], right: list[Any]) -> bool | None:
+def _members(text: str) -> tuple[str, list[str]]:
+    """(brackets, members) of a point or interval; brackets are empty for a set or list, or a plain formula."""
+    text = re.sub(r"\\(?:left|right)(?=[\\()\[\]{}|])", "", _plain(text))
+    found = _BRACKETS.fullmatch(text)
+    if found and ("," in found[2] or found[1] == "\\{") and _BRACKETS.search(found[2]) is None:
+        members = [item.strip() for item in found[2].split(",")]
+        return ("", _signed(members)) if found[1] == "\\{" else (found[1] + found[3], members)
+    if "(" in text or "[" in text or "\\{" in text:
+        return "", _signed([text])
+    return "", _signed([item.strip() for item in _LIST_COMMA.split(text)])
+
+
+def _signed(members: list[str]) -> list[str]:
+    r"""The members with those that hold one \\pm written out."""
+    pairs = [
+        [item.replace("\\pm", sign).replace("±", sign) for sign in "+-"]
+        if item.count("\\pm") + item.count("±") == 1
+        else [item]
+        for item in members
+    ]
+    return [item for pair in pairs for item in pair]
+
+
+def _same_members(left: list[str], right: list[str]) -> bool | None:
+    """Whether two sets of formulas are the same."""
+    if sorted(left) == sorted(right):
+        return True
     if len(left) != len(right):
-        return False
+        # Not to be told from a formula that could not be taken apart rightly.
+        return False if min(len(left), len(right)) > 1 else None
+    ours, theirs = [parse(text) for text in left], [parse(text) for text in right]
+    if any(item is None for item in (*ours, *theirs)):
+        return None
     unsure = False
-    for item in left:
-        results = [_same(item, other) for other in right]
+    for item in ours:
+        results = [_same(item, other) for other in theirs]
         if True in results:
-            right.pop(results.index(True))
+            theirs.pop(results.index(True))
         elif None in results:
             unsure = True
         else:
@@ -137,26 +161,115 @@ def _same_members(left: list[Any], right: list[Any]) -> bool | None:
     return None if unsure else True
 
 
-def _same_value(a: Any, b: Any) -> bool | None:
-    """Compare at fixed points; None if the symbols differ or no point gives a number."""
-    symbols = sorted(a.free_symbols | b.free_symbols, key=str)
-    if a.free_symbols != b.free_symbols and (a.free_symbols and b.free_symbols):
+def value(text: str) -> float | None:
+    """Real value of a formula without symbols, or None."""
+    found = parse(text)
+    if found is None:
         return None
+    found = _stated(found)[1]
+    if getattr(found, "free_symbols", True):
+        return None
+    number = _number(found, {})
+    return None if number is None or abs(number.imag) > 1e-12 else number.real
+
+
+def _stated(found: Any) -> tuple[Any, Any]:
+    """`x = 3` as (x, 3); anything else as (None, itself)."""
+    import sympy
+
+    if isinstance(found, sympy.Eq) and found.lhs.is_Symbol and found.lhs not in found.rhs.free_symbols:
+        return found.lhs, found.rhs
+    return None, found
+
+
+def _same(a: Any, b: Any) -> bool | None:
+    import sympy
+
+    (name, a), (other, b) = _stated(a), _stated(b)
+    if name != other and name is not None and other is not None:
+        return None
+    related = sympy.core.relational.Relational
+    if isinstance(a, related) and isinstance(b, related):
+        if type(a) is type(b.reversed):
+            b = b.reversed
+        return (_same_value((a.lhs, a.rhs), (b.lhs, b.rhs)) or None) if type(a) is type(b) else None
+    if isinstance(a, sympy.Expr) and isinstance(b, sympy.Expr):
+        return _same_value((a,), (b,))
+    return None
+
+
+def _same_value(ours: tuple[Any, ...], theirs: tuple[Any, ...]) -> bool | None:
+    """Compare at fixed points; None if the symbols differ or no point gives a number.
+
+    Of two terms (the sides of a relation) their difference is compared.
+    """
+    names = [set().union(*(term.free_symbols for term in side)) for side in (ours, theirs)]
+    if names[0] != names[1] and names[0] and names[1]:
+        return None
+    symbols = sorted(names[0] | names[1], key=str)
     compared = 0
     for shift, _ in enumerate(_POINTS):
         point = {symbol: _POINTS[(shift + i) % 4] + 0.1 * i for i, symbol in enumerate(symbols)}
-        x, y = _number(a, point), _number(b, point)
+        x, y = _difference(ours, point), _difference(theirs, point)
         if x is None or y is None:
             continue
-        if abs(x - y) > 1e-8 * max(1.0, abs(x), abs(y)):
+        size = max(abs(x), abs(y))
+        if abs(x - y) > 1e-8 * max(1.0, size):
             return False
+        if abs(x - y) > 1e-8 * size + 1e-12:
+            return None
         compared += 1
     return True if compared >= min(2, len(_POINTS)) else None
 
 
-def _number(expression: Any, point: dict[Any, float]) -> complex | None:
-    try:
-        value = complex(expression.evalf(15, subs=point) if point else expression.evalf(15))
-    except (TypeError, ValueError, ArithmeticError, AttributeError):
+def _difference(terms: tuple[Any, ...], point: dict[Any, float]) -> complex | None:
+    values = [_number(term, point) for term in terms]
+    if any(number is None for number in values):
         return None
-    return value if abs(value) < 1e300 else None
+    first, *rest = (number for number in values if number is not None)
+    return first - sum(rest)
+
+
+def _number(expression: Any, point: dict[Any, float]) -> complex | None:
+    """Value at a point; None where it has none, is too large or holds something else than is known here."""
+    try:
+        found = _work_out(expression, point)
+    except (TypeError, ValueError, ArithmeticError, RecursionError):
+        return None
+    return found if abs(found) < _UNBOUNDED else None
+
+
+def _work_out(node: Any, point: dict[Any, float]) -> complex:
+    import sympy
+
+    if node in point:
+        return complex(point[node])
+    if node.is_Number or node.is_NumberSymbol:
+        return complex(float(node))
+    if node is sympy.I:
+        return 1j
+    values = [_work_out(part, point) for part in node.args]
+    if node.is_Add:
+        return sum(values, 0j)
+    if node.is_Mul:
+        return math.prod(values, start=1 + 0j)
+    if node.is_Pow:
+        return _power(*values)
+    known = _FUNCTIONS.get(type(node).__name__)
+    if known is None:
+        raise ValueError(f"{type(node).__name__} is not known")
+    return complex(known(*values))
+
+
+def _power(base: complex, exponent: complex) -> complex:
+    whole = exponent.imag == 0 and exponent.real == round(exponent.real)
+    if base.imag == 0 and base.real < 0 and not whole:
+        # The cube root of -8 is -2 to some and complex to others.
+        raise ValueError("a fractional power of a negative number")
+    return base**exponent
+
+
+def _real(number: complex) -> float:
+    if abs(number.imag) > 1e-12:
+        raise ValueError("a real number is needed")
+    return number.real

@@ -59,6 +59,18 @@ _PHONE = re.compile(
 _MOBILE = re.compile(
     r"(?P<word>(?:电话|手机|联系方式|热线|微信|tel|phone|mobile|call)\D{0,8})1[3-9]\d{9}(?!\d)", re.IGNORECASE
 )
+_DASHED = re.compile(r"\d{3,4}(?:[ -]\d{4}){2}|\d{3}-\d{3}-\d{4}|0\d{2,3}-\d{7,8}")
+"""Numbers that are written like a difference, too."""
+_SUM_BEFORE = re.compile(
+    r"(?:[=+*/×÷^$]|\b(?:what(?: is|'s)|how much is|compute|calculate|evaluate|find|simplify|solve|subtract|"
+    r"difference|expression|result of|value of)\b[^\d\n]{0,12}|计算|求|等于)\s*$",
+    re.IGNORECASE,
+)
+_SUM_AFTER = re.compile(r"\s*(?:[=+*/×÷^$]|\\|等于|是多少|equals\b)")
+_CALLED = re.compile(
+    r"\b(?:tel|phone|mobile|call|fax|contact|number|hotline|dial|reach)\b|电话|手机|热线|联系|号码",
+    re.IGNORECASE,
+)
 _IP = re.compile(
     r"(?<![\w.])(?:\d{1,3}\.){3}\d{1,3}(?![\w]|\.\d)|(?<![\w:])(?:[0-9a-fA-F]{1,4}:){7}[0-9a-fA-F]{1,4}(?![\w:])"
 )
@@ -190,7 +202,8 @@ def mask_personal(text: str) -> tuple[str, int]:
     """Text with e-mail addresses, phone numbers and public IP addresses as [email], [phone], [ip]; the count.
 
     Cautious, because sums and section numbers look alike: a phone number needs a country code, the
-    separators of one, or a word such as `tel` before it; addresses of private networks stay.
+    separators of one where nobody asks for a difference, or a word such as `tel` before it; addresses of
+    private networks stay.
     """
     marks = ("[email]", "[phone]", "[ip]")
     before = sum(map(text.count, marks))
@@ -204,7 +217,18 @@ def mask_personal(text: str) -> tuple[str, int]:
 
 
 def _phone(match: re.Match[str]) -> str:
-    return "[phone]" if sum(map(str.isdigit, match[0])) >= 10 else match[0]
+    number = match[0]
+    if sum(map(str.isdigit, number)) < 10 or (_DASHED.fullmatch(number) and _is_sum(match)):
+        return number
+    return "[phone]"
+
+
+def _is_sum(match: re.Match[str]) -> bool:
+    """Whether the text around a dashed number asks to work it out and says nothing of a telephone."""
+    before, after = match.string[max(0, match.start() - 40) : match.start()], match.string[match.end() :]
+    if _CALLED.search(before):
+        return False
+    return bool(_SUM_BEFORE.search(before) or _SUM_AFTER.match(after[:12]))
 
 
 def _ip(match: re.Match[str]) -> str:

@@ -1,0 +1,302 @@
+"""Containment of benchmark items in records: the index, and the score of a record against it.
+
+An item's score is the share of its question's n-grams that stand in the record's question or passage:
+
+- a question of at least `ngram` tokens (words; characters of Chinese) counts by n-grams of that length, a
+  shorter one by `short_ngram` (Chinese: `short_cjk_ngram`), a still shorter one as one run of all its words;
+- a run of that kind with fewer than `RUN_WORDS` content words ("What is energy?") may stand in any text, so it
+  counts only where a whole sentence of the record's question says just that;
+- a question with choices of less than `ngram` words (twice as many Chinese characters) may be a stem such as
+  "which of these is true": its share is multiplied by the share of its options that the record has, as choices
+  or, without choices of its own, as runs in its text; the answer's text counts like all options. But a stem
+  that stands there word for word counts whole if it has `STEM_WORDS` content words and is not one that
+  benchmarks ask with more than `SHARED` different lists of options.
+
+All is compared folded (case, width, punctuation, spaces). Pure functions and arrays; knows nothing of stages,
+files and what follows from a score.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+import msgspec
+
+from boostqa.errors import ContractError
+from boostqa.text import ngrams
+from boostqa.text.normalise import cjk_share, fold, words
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    Hashes = npt.NDArray[np.uint64]
+    Floats = npt.NDArray[np.float64]
+
+QUESTION, OPTION, ANSWER, RUN = 0, 1, 2, 3
+"""Parts of an item that a hash can belong to; RUN is an option as a run of words in a text."""
+STEM_WORDS = 3.0
+"""Content words (see `content`) from which a stem with choices says by itself which item it is."""
+RUN_WORDS = 2.0
+"""Content words from which a short question is looked for inside longer texts."""
+SHARED = 3
+"""Lists of options with which benchmarks may ask one stem before it counts as anybody's."""
+
+_ITEMS = {
+    "id": "string",
+    "benchmark": "string",
+    "grams": "int64",
+    "options": "int64",
+    "runs": "int64",
+    "by_options": "bool",
+    "distinct": "bool",
+}
+_UNITS = {"hash": "uint64", "item": "int64", "part": "int64"}
+_SENTENCES = re.compile(r"[.?!;:\n。？！；：]+")
+_EMPTY_WORDS = frozenset(
+    """
+    a an the this that these those it its there here of in on at to for from by with within into and or nor not
+    no if as than then so but about between is are was were be been being do does did has have had can could
+    will would may might must should shall which what who whom whose when where why how following below above
+    one ones statement statements option options answer answers choice choices question true false correct
+    incorrect right wrong best most least except always never some any all each every many much describe
+    describes described mean means called name example examples type value find choose select
+    """.split()  # noqa: SIM905
+)
+_EMPTY_SIGNS = frozenset(
+    "下列以下哪一个种项些句各中其的是为了在和与或有无不正确错误说法使用完全属于关请问什么谁何时多少几题最符合叙述描"
+)
+
+
+class Settings(Protocol):
+    """Lengths of n-grams and the cut; see `DecontaminateConfig`."""
+
+    @property
+    def ngram(self) -> int: ...  # noqa: D102
+    @property
+    def short_ngram(self) -> int: ...  # noqa: D102
+    @property
+    def short_cjk_ngram(self) -> int: ...  # noqa: D102
+    @property
+    def threshold(self) -> float: ...  # noqa: D102
+
+
+class Item(msgspec.Struct, frozen=True, kw_only=True):
+    """One benchmark item, or the like of it to be scored."""
+
+    id: str
+    benchmark: str
+    question: str
+    choices: list[str] = []
+    answer: str = ""
+    """Text of the answer; for multiple choice the option's text."""
+    passage: str = ""
+    """Text of a record beside its question."""
+
+
+class Found(NamedTuple):
+    """How much of an indexed item a record has."""
+
+    score: float
+    """Largest score over the items, 0..1."""
+    stem: float
+    """Largest share of an item's question, 0..1, whatever its options."""
+    name: str
+    """Benchmark and id of the item with the largest score; empty for none."""
+
+
+class Index:
+    """Benchmark items as sorted hashes, ready to score records."""
+
+    def __init__(self, state: dict[str, Any], config: Settings) -> None:
+        items, units = state["items"], state["units"]
+        self.config = config
+        self.names = [
+            f"{row['benchmark']} {row['id']}" for row in items.select(["benchmark", "id"]).to_pylist()
+        ]
+        self.grams, self.options, self.runs, self.by_options, self.distinct = (
+            items.column(name).to_numpy() for name in list(_ITEMS)[2:]
+        )
+        self.hashes, self.item, self.part = (units.column(name).to_numpy() for name in _UNITS)
+        self.lengths: list[int] = state["lengths"]
+        self.canaries = [msgspec.convert(canary, Item) for canary in state["canaries"]]
+
+    def score(self, asked: Item) -> tuple[float, str]:
+        """Largest score of an indexed item for `asked`, 0..1, and that item's benchmark and id."""
+        found = self.find(asked)
+        return found.score, found.name
+
+    def find(self, asked: Item) -> Found:
+        """What of the indexed items is in `asked`; see `Found`."""
+        import numpy as np
+
+        hashes = np.unique(_candidate(asked, self.lengths))
+        low = np.searchsorted(self.hashes, hashes, side="left")
+        count = np.searchsorted(self.hashes, hashes, side="right") - low
+        if not count.any():
+            return Found(0.0, 0.0, "")
+        # Rows low[i] .. low[i] + count[i] for every i, without a loop over the hashes.
+        rows = np.repeat(low - np.cumsum(count) + count, count) + np.arange(count.sum())
+        touched, place = np.unique(self.item[rows], return_inverse=True)
+        question, options, answer, runs = (
+            np.bincount(place[self.part[rows] == part], minlength=len(touched))
+            for part in (QUESTION, OPTION, ANSWER, RUN)
+        )
+        share = question / self.grams[touched]
+        support = np.maximum(options / np.maximum(self.options[touched], 1), answer)
+        if not asked.choices:
+            support = np.maximum(support, runs / np.maximum(self.runs[touched], 1))
+        alone = ~self.by_options[touched] | (self.distinct[touched] & (share >= 1))
+        scores = np.where(alone, share, share * support)
+        best = int(np.argmax(scores))
+        return Found(float(scores[best]), float(share.max()), self.names[touched[best]])
+
+    def check_canaries(self) -> None:
+        """Scores the planted items.
+
+        Raises:
+            ContractError: if one is missed, which means that the index is broken.
+        """
+        if not self.canaries:
+            raise ContractError("decontaminate: the index has no planted item, so it cannot be trusted")
+        for canary in self.canaries:
+            score, _ = self.score(canary)
+            if score < self.config.threshold:
+                raise ContractError(
+                    f"decontaminate: the planted item {canary.benchmark} {canary.id} scored {score:.2f}, "
+                    f"below {self.config.threshold}; the index is broken, nothing was let through"
+                )
+
+
+def build(items: Iterable[Item], config: Settings) -> dict[str, Any]:
+    """State of the index: tables `items` and `units`, `lengths` of runs, `canaries`, items by benchmark."""
+    import numpy as np
+    import pyarrow as pa
+
+    from boostqa.table import schema_of
+
+    rows: list[dict[str, Any]] = []
+    hashes, owners, parts = [], [], []
+    canaries: dict[str, Item] = {}
+    counts: dict[str, int] = {}
+    lengths = {config.ngram, config.short_ngram, config.short_cjk_ngram}
+    lists: defaultdict[bytes, set[bytes]] = defaultdict(set)
+    for number, item in enumerate(sorted(items, key=lambda item: (item.benchmark, item.id))):
+        units, own_lengths = _units(item, config)
+        lengths |= own_lengths
+        lists[units[QUESTION].tobytes()].add(units[OPTION].tobytes())
+        rows.append(_item_row(item, units, config))
+        for part, values in enumerate(units):
+            hashes.append(values)
+            owners.append(np.full(len(values), number))
+            parts.append(np.full(len(values), part))
+        canaries.setdefault(item.benchmark, _disguised(item))
+        counts[item.benchmark] = counts.get(item.benchmark, 0) + 1
+    for row in rows:
+        row["distinct"] = row["distinct"] and len(lists[row.pop("stem")]) <= SHARED
+    columns = [np.concatenate(arrays) if arrays else np.empty(0, int) for arrays in (hashes, owners, parts)]
+    order = np.lexsort((columns[2], columns[1], columns[0]))
+    schema = schema_of(_UNITS)
+    arrays = [pa.array(column[order]).cast(field.type) for column, field in zip(columns, schema, strict=True)]
+    return {
+        "items": pa.Table.from_pylist(rows, schema=schema_of(_ITEMS)),
+        "units": pa.Table.from_arrays(arrays, schema=schema),
+        "lengths": sorted(lengths),
+        "canaries": [msgspec.to_builtins(canary) for canary in canaries.values()],
+        "benchmarks": counts,
+    }
+
+
+def _item_row(item: Item, units: tuple[Hashes, ...], config: Settings) -> dict[str, Any]:
+    return {
+        "id": item.id,
+        "benchmark": item.benchmark,
+        "grams": len(units[QUESTION]),
+        "options": len(units[OPTION]),
+        "runs": len(units[RUN]),
+        "by_options": _by_options(item, config),
+        "distinct": content(item.question) >= STEM_WORDS,
+        "stem": units[QUESTION].tobytes(),
+    }
+
+
+def content(text: str) -> float:
+    """How many different words of `text` tell it from other questions.
+
+    Function words and the words of exams (following, correct) count nothing, numbers, single letters and
+    Chinese characters half a word each.
+    """
+    tokens = set(words(text))
+    named = {token for token in tokens if token[0].isalpha() and token not in _EMPTY_WORDS}
+    halves = {token for token in named if len(token) == 1 and token not in _EMPTY_SIGNS}
+    numbers = sum(token[0].isdigit() for token in tokens)
+    return sum(len(token) > 1 for token in named) + (len(halves) + numbers) / 2
+
+
+def answer_text(choices: list[str], answer: str) -> str:
+    """The text of an answer, also where it is given as a letter."""
+    if choices and len(answer) == 1 and 0 <= ord(answer) - ord("A") < len(choices):
+        return choices[ord(answer) - ord("A")]
+    return answer
+
+
+def _disguised(item: Item) -> Item:
+    """The item with other spacing, punctuation and order of options; it must be found all the same."""
+    spaced = "  ".join(item.question.split(" "))
+    return msgspec.structs.replace(item, question=f"« {spaced} » ?!", choices=item.choices[::-1])
+
+
+def _by_options(item: Item, config: Settings) -> bool:
+    """Whether an item has choices and a question too short to be told by a part of its words."""
+    # A Chinese word has about two characters, each of them a token.
+    longest = config.ngram * (2 if cjk_share(item.question) >= 0.5 else 1)
+    return bool(item.choices) and len(words(item.question)) < longest
+
+
+def _units(item: Item, config: Settings) -> tuple[tuple[Hashes, Hashes, Hashes, Hashes], set[int]]:
+    """Distinct hashes of an item's question, options, answer and options as runs; lengths of its runs."""
+    import numpy as np
+
+    tokens = words(item.question)
+    hashes = ngrams.token_hashes(tokens)
+    short = config.short_cjk_ngram if cjk_share(item.question) >= 0.5 else config.short_ngram
+    lengths: set[int] = set()
+    if len(tokens) >= short or _by_options(item, config) or content(item.question) >= RUN_WORDS:
+        lengths.add(min(len(tokens), short))
+        question = np.unique(ngrams.combine(hashes, config.ngram if len(tokens) >= config.ngram else short))
+    else:
+        question = _sentences([item.question])
+    runs = [found for text in item.choices if len("".join(found := words(text)[: config.ngram])) >= 2]
+    # One option in a text says nothing: it may be the answer to anything.
+    runs = runs if len(runs) >= 2 else []
+    lengths |= set(map(len, runs))
+    marks = [ngrams.combine(ngrams.token_hashes(run), len(run)) for run in runs]
+    options = np.unique(np.concatenate(marks)) if marks else np.empty(0, dtype=np.uint64)
+    return (question, np.unique(_texts(OPTION, item.choices)), _answer(item), options), lengths
+
+
+def _candidate(asked: Item, lengths: list[int]) -> Hashes:
+    """All hashes of a record that items may have."""
+    import numpy as np
+
+    tokens = ngrams.token_hashes(words(f"{asked.question}\n{asked.passage}"))
+    grams = [ngrams.combine(tokens, n) for n in lengths]
+    whole = _sentences([asked.question, *_SENTENCES.split(asked.question)])
+    return np.concatenate((*grams, whole, _texts(OPTION, asked.choices), _answer(asked)))
+
+
+def _answer(item: Item) -> Hashes:
+    return _texts(ANSWER, [item.answer] if item.answer else [])
+
+
+def _sentences(texts: list[str]) -> Hashes:
+    """Hashes of whole sentences, different from those of runs."""
+    return ngrams.token_hashes([f"{QUESTION}\n{' '.join(found)}" for text in texts if (found := words(text))])
+
+
+def _texts(part: int, texts: list[str]) -> Hashes:
+    """Hashes of whole folded texts, different for options and answers and from those of n-grams."""
+    return ngrams.token_hashes([f"{part}\n{fold(text)}" for text in texts])

@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import Any
+
+from boostqa.record import Labels, Record, SeedText
+from boostqa.stages.dataset import Dataset, DatasetConfig
+from harness import Committed, run_stage
+
+PLAN = {"quotas": {"cells": [{"discipline": "Science", "level": "H1", "quota": 2}]}}
+SCIENCE = Labels(discipline="Science", field="Physics", level="H1")
+
+
+def item(key: str, seed: SeedText | None = None, labels: Labels = SCIENCE, **fields: Any) -> Record:
+    seeds = [seed] if seed else []
+    return Record(id=key, kind="qa", question=key, answer="x", labels=labels, seeds=seeds, **fields)
+
+
+def release(records: list[Record], **config: Any) -> Committed:
+    reads = {"accepted": [Committed(kept=records)], "plans": [Committed(states=PLAN)]}
+    return run_stage(Dataset(DatasetConfig(**config)), reads=reads, segment="final")
+
+
+def test_items_of_one_seed_and_of_its_duplicates_fall_on_one_side() -> None:
+    records = []
+    for i in range(60):
+        for j in range(4):
+            # The fourth one's leading seed is a duplicate of the others' seed.
+            seed = SeedText(id=f"seed-{i}" if j < 3 else f"twin-{i}", cluster=f"seed-{i}")
+            records.append(item(f"{i}-{j}", seed, dup_cluster=f"{i}-{j}"))
+    sides = defaultdict(set)
+    for record in release(records, surplus="keep", validation_share=0.3).kept:
+        sides[record.seeds[0].cluster].add(record.split)
+    assert len(sides) == 60
+    assert all(len(side) == 1 for side in sides.values())
+    assert {"train", "validation"} == set.union(*sides.values())
+
+
+def test_item_without_seeds_is_split_by_its_own_cluster() -> None:
+    records = [item(f"i{i}", dup_cluster=f"c{i // 2}") for i in range(80)]
+    sides = defaultdict(set)
+    for record in release(records, surplus="keep", validation_share=0.5).kept:
+        sides[record.dup_cluster].add(record.split)
+    assert all(len(side) == 1 for side in sides.values())
+
+
+def test_what_is_not_released_says_why() -> None:
+    records = [
+        item("a", evidence=["seed_answer", "judge:x"]),
+        item("b", evidence=["seed_answer"]),
+        item("c"),
+        item("d", labels=Labels(discipline="Law", field="Law", level="H1")),
+        item("e", labels=Labels(discipline="Science")),
+    ]
+    out = release(records)
+    assert {record.id for record in out.kept} == {"a", "b"}
+    found = {r.id: (r.dropped.reason, r.dropped.evidence) for r in out.dropped if r.dropped}
+    assert found == {
+        "c": ("over_quota", "cell Science H1 has its 2, best supported of 3"),
+        "d": ("no_quota", "cell Law H1 has no quota in the plan"),
+        "e": ("unlabelled", "discipline Science, level -"),
+    }
+    assert len(release(records, surplus="keep").kept) == 5
