@@ -5,13 +5,17 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 OUT ?= runs/quickstart
 
-.PHONY: run test lint types docs benchmark clean
+.PHONY: run test unit lint types docs clean
 
 run: $(VENV)/.run
 	$(BIN)/boostqa run recipes/quickstart.yaml --out $(OUT)
 
 test: $(VENV)/.test
 	$(BIN)/python -m pytest
+
+# Only what needs no server process and no model; under a minute.
+unit: $(VENV)/.test
+	$(BIN)/python -m pytest -m 'not long and not embedded'
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .

@@ -16,6 +16,8 @@ import yaml
 from boostqa import cli
 from world import MODELS, boostqa, data_bytes, fake_server, make_recipe
 
+pytestmark = pytest.mark.long
+
 COMMANDS = ["check", "estimate", "init", "remove", "report", "run", "schema", "serve", "show", "status"]
 
 

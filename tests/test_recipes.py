@@ -17,6 +17,8 @@ from boostqa.session import Options, run_session
 from boostqa.starter import FILES, write_starter
 from fake_recipes import KEY, KEY_VARIABLE, ROOT, fake_config, serving, write_small
 
+pytestmark = pytest.mark.long
+
 RECIPES = sorted((ROOT / "recipes").glob("*.yaml"))
 PAID = ("annotate", "probe", "synthesize", "refine", "verify")
 

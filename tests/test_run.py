@@ -20,6 +20,8 @@ from boostqa.release import COLUMNS
 from fake_seeds import seed_rows, write_jsonl
 from world import boostqa, data_bytes, fake_server, make_recipe
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):

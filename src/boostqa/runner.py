@@ -308,9 +308,7 @@ class Runner:
         """Everything that an entry's results depend on, as plain data; its hash is the fingerprint."""
         models = {}
         for role in stage.roles:
-            models[role] = {
-                name: identity_of(self.recipe.models[name]) for name in self.recipe.roles.of(role)
-            }
+            models[role] = {name: self.recipe.models[name].identity() for name in self.recipe.roles.of(role)}
         identity: dict[str, Any] = {
             "stage": stage.name,
             "version": stage.version,

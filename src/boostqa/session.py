@@ -13,7 +13,6 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from boostqa.check import check_files, preflight, start_embedded
 from boostqa.child import Setup, event_loop
@@ -65,12 +64,13 @@ def run_session(recipe_path: Path, options: Options, progress: Progress) -> Run:
         with _session(run), ExitStack() as stack:
             if scope or not runner.idle(options.until):
                 addresses = start_embedded(recipe, stack)
-                event_loop(preflight(recipe, addresses))
+                currency = event_loop(preflight(recipe, addresses))
                 if scope:
                     redo(run, scope)
                 run.write_recipe(dump(recipe))
                 runner.plan_mark = plan_mark
-                event_loop(_run(runner, options, progress, addresses))
+                limits = Limits(**recipe.budget.model_dump(), currency=currency)
+                event_loop(_run(runner, options, progress, addresses, limits))
     return run
 
 
@@ -145,9 +145,15 @@ def _session(run: Run) -> Iterator[None]:
     run.end_session(0)
 
 
-async def _run(runner: Runner, options: Options, progress: Progress, addresses: dict[str, Address]) -> None:
+async def _run(
+    runner: Runner,
+    options: Options,
+    progress: Progress,
+    addresses: dict[str, Address],
+    limits: Limits,
+) -> None:
     recipe, run = runner.recipe, runner.run
-    governor = Governor(_limits(recipe), spent(run.root), _hours(run))
+    governor = Governor(limits, spent(run.root), _hours(run))
     index_run(run.root, options.reuse).close()
     setup = Setup(root=str(run.root), recipe=recipe.model_dump(mode="json"), addresses=addresses)
     executor = (
@@ -181,11 +187,6 @@ def _stopping(executor: LocalExecutor | ProcessExecutor, main: asyncio.Future[No
     finally:
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.remove_signal_handler(number)
-
-
-def _limits(recipe: Recipe) -> Limits:
-    budget: dict[str, Any] = recipe.budget.model_dump()
-    return Limits(**budget)
 
 
 def _hours(run: Run) -> float:

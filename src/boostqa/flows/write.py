@@ -13,8 +13,9 @@ from typing import Any
 
 import msgspec
 
+from boostqa.flows.asked import numbers_of
 from boostqa.flows.solve import object_schema
-from boostqa.flows.variant import numbers_of, renumbered
+from boostqa.flows.variant import renumbered
 from boostqa.llm.model import Message, Model, Outcome, Reply, Request
 from boostqa.prompts import LETTERS, Strategy, grade_rubric, level_rubric, render, type_rubric
 from boostqa.record import Requested, SeedText

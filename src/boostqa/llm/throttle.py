@@ -203,7 +203,7 @@ class Throttle:
 
     async def _place(self) -> None:
         """Wait in line until one more call may be in flight, and count it."""
-        if not self._queue and self.in_flight < int(self.limit):
+        if self._closed or (not self._queue and self.in_flight < int(self.limit)):
             self.in_flight += 1
             return
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()

@@ -26,8 +26,8 @@ MAX_NODES = 500
 _COMMANDS = frozenset(
     """
     frac dfrac tfrac sqrt pi cdot times div le leq ge geq lt gt ne neq infty exp ln log sin cos tan cot sec csc
-    arcsin arccos arctan sinh cosh tanh circ alpha beta gamma delta epsilon varepsilon theta lambda mu nu rho
-    sigma tau phi varphi psi omega Delta Omega text mathrm mathbf quad lfloor rfloor lceil rceil displaystyle
+    arcsin arccos arctan sinh cosh tanh circ alpha beta delta epsilon varepsilon theta lambda mu nu rho
+    sigma tau phi varphi psi omega Delta Omega left right text mathrm mathbf quad lfloor rfloor lceil rceil displaystyle
     """.split()  # noqa: SIM905
 )
 """What the parser turns into unevaluated objects; others may be evaluated while they are parsed."""
@@ -62,9 +62,7 @@ def parse(text: str) -> Any:
     if re.search(r"[^\x20-\x7e°π√×÷·≤≥∞]", text) or re.search(r"(?<![\\a-zA-Z])[a-zA-Z]{3,}", text):
         return None
     text = _spelled(text)
-    if not _COMMANDS.issuperset(
-        re.findall(r"\\([a-zA-Z]+)", text.replace("\\left", "").replace("\\right", ""))
-    ):
+    if not _COMMANDS.issuperset(re.findall(r"\\([a-zA-Z]+)", text)):
         return None
     logging.getLogger("math_verify").setLevel(logging.ERROR)
     import sympy
