@@ -198,13 +198,14 @@ def test_key_depends_on_what_changes_the_answer_and_on_nothing_else() -> None:
 
 def test_identical_calls_in_flight_are_sent_once() -> None:
     async def slow() -> dict[str, Any]:
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(0.2)
         return ok()
 
     async def go(server: Server) -> None:
         async with Clients({"a": config(server)}) as clients:
             tasks = [asyncio.create_task(clients.model("a").chat(ask())) for _ in range(5)]
-            await asyncio.sleep(0.02)
+            while not server.seen:
+                await asyncio.sleep(0.001)
             tasks[0].cancel()  # the one that sent it: another must take over
             replies = await asyncio.gather(*tasks, return_exceptions=True)
             assert isinstance(replies[0], asyncio.CancelledError)

@@ -26,6 +26,8 @@ from boostqa.llm.frames import SUFFIX, FrameCache, encode_frame, read_frames
 from boostqa.llm.ledger_files import Index, split_name, storage, storage_stop, write_sidecar
 from boostqa.llm.lines import Line, LineHead, Totals
 
+REMEMBERED = 100_000
+"""Answers of this session whose place is known without the index: about 15 MB."""
 _encoder = msgspec.json.Encoder()
 _decoder = msgspec.json.Decoder(Line)
 _head_decoder = msgspec.json.Decoder(LineHead)
@@ -160,7 +162,7 @@ class Journal:
             self._totals.setdefault(line.name, Totals()).add(line)
             if not line.err:
                 self._own.append((line.k, self._end))
-                self._writer.places.setdefault(bytes.fromhex(line.k), place)
+                self._writer.remember(bytes.fromhex(line.k), place)
         self._end += len(data)
 
     def _create(self) -> None:
@@ -238,6 +240,12 @@ class LedgerWriter:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.close()
+
+    def remember(self, key: bytes, place: tuple[Path, int]) -> None:
+        """Notes where an answer stands, for equal calls of later shards; the oldest notes go, memory is bounded."""
+        self.places.setdefault(key, place)
+        if len(self.places) > REMEMBERED:
+            self.places.pop(next(iter(self.places)))
 
     def open(
         self, run_dir: Path, place: tuple[str, str, str], shard: str, index: Index | None = None

@@ -31,6 +31,8 @@ from boostqa.record import Record
 from boostqa.stage import Kit, Map, Stage, StageConfig, Step
 from boostqa.text.answers import choice_letter, evaluate
 
+SAMPLES_PER_USE = 64
+"""More than the drafts of any task; keeps the samples of a seed's tasks apart, so that none is a repeat."""
 UNSUITABLE_SEED = "unsuitable_seed"
 EASIER_CANDIDATE = "easier_candidate"
 UNSOLVED_CANDIDATE = "unsolved_candidate"
@@ -126,7 +128,10 @@ class _Task:
         self.solvers = kit.all_models("solvers")
 
     def call(self, sample: int) -> Call:
+        """The settings of one draft; a seed that led before, by the same prompt, gets other samples this time."""
         config = self.config
+        again = 0 if self.strategy.prompt == "vary_numbers" else int(self.task.scores.get("seed_use", 0))
+        sample += again * SAMPLES_PER_USE
         return Call(sample=sample, temperature=config.temperature, max_tokens=config.max_tokens)
 
     def born(self, draft: Draft, key: int, **fields: object) -> Record:

@@ -21,6 +21,8 @@ MAX_LENGTH = 200
 """Characters; a longer formula is not read."""
 MAX_DEPTH = 6
 """Brackets within brackets; the parser's time grows steeply with them."""
+MAX_MEMBERS = 12
+"""Members of a set that are compared with those of another."""
 MAX_NODES = 500
 """Operations and operands of a parsed formula; one with more is not read."""
 _COMMANDS = frozenset(
@@ -39,7 +41,9 @@ _COSTLY = re.compile(
 _BRACKETS = re.compile(r"(\\\{|[(\[])(.*)(\\\}|[)\]])", re.DOTALL)
 _SEVERAL = re.compile(r",(?!\d{3}(?!\d))|\\\{|(?<!sqrt)\s*\[")
 """Sets and intervals are compared with each other by SymPy as soon as they are parsed."""
-_LIST_COMMA = re.compile(r"[,;](?!\d{3}(?!\d))\s*|,\s+")
+_COMMA = re.compile(r",(?!\d{3}(?!\d))|;|\\text\s*\{\s*(?:or|and)\s*\}|\b(?:or|and)\b")
+"""What separates the members of a list without brackets, where a comma may be one of thousands, too."""
+_PLAIN_COMMA = re.compile(r"[,;]")
 _POINTS = (0.7312, -1.3174, 2.2391, 3.8147)
 _UNBOUNDED = 1e300
 _FUNCTIONS: dict[str, Callable[..., complex]] = {
@@ -57,7 +61,7 @@ def parse(text: str) -> Any:
     text = _plain(text)
     if not text or len(text) > MAX_LENGTH or text.count("{") > 40 or _COSTLY.search(text):
         return None
-    if _SEVERAL.search(text) or _depth(text) > MAX_DEPTH:
+    if _SEVERAL.search(text) or _depths(text)[1] > MAX_DEPTH:
         return None
     if re.search(r"[^\x20-\x7e°π√×÷·≤≥∞]", text) or re.search(r"(?<![\\a-zA-Z])[a-zA-Z]{3,}", text):
         return None
@@ -76,9 +80,11 @@ def parse(text: str) -> Any:
     return found[0] if nodes <= MAX_NODES else None
 
 
-def _depth(text: str) -> int:
+def _depths(text: str) -> tuple[int, int]:
+    """Smallest and largest number of brackets that are open anywhere in the text."""
     steps = ({"(": 1, "{": 1, "[": 1, ")": -1, "}": -1, "]": -1}.get(char, 0) for char in text)
-    return max(accumulate(steps), default=0)
+    depths = list(accumulate(steps, initial=0))
+    return min(depths), max(depths)
 
 
 def _plain(text: str) -> str:
@@ -102,6 +108,9 @@ def same(left: str, right: str) -> bool | None:
     """Whether two formulas are the same; None where one cannot be read or they cannot be compared."""
     if max(len(left), len(right)) > MAX_LENGTH:
         return None
+    left, right = (re.sub(r"(?<=[,;])\s+", "", text.strip()) for text in (left, right))
+    if left == right:
+        return True
     (ours, a), (theirs, b) = _members(left), _members(right)
     if ours != theirs:
         # An interval with another end is another one; a set against a point cannot be compared.
@@ -116,14 +125,23 @@ def same(left: str, right: str) -> bool | None:
 
 def _members(text: str) -> tuple[str, list[str]]:
     """(brackets, members) of a point or interval; brackets are empty for a set or list, or a plain formula."""
-    text = re.sub(r"\\(?:left|right)(?=[\\()\[\]{}|])", "", _plain(text))
+    text = re.sub(r"\\(?:left|right)(?=[\\()\[\]{}|])|\\[!,]", "", _plain(text).replace("{,}", ","))
     found = _BRACKETS.fullmatch(text)
-    if found and ("," in found[2] or found[1] == "\\{") and _BRACKETS.search(found[2]) is None:
-        members = [item.strip() for item in found[2].split(",")]
+    if found and ("," in found[2] or found[1] == "\\{") and _depths(found[2])[0] >= 0:
+        members = _parts(found[2], _PLAIN_COMMA)
         return ("", _signed(members)) if found[1] == "\\{" else (found[1] + found[3], members)
-    if "(" in text or "[" in text or "\\{" in text:
-        return "", _signed([text])
-    return "", _signed([item.strip() for item in _LIST_COMMA.split(text)])
+    return "", _signed(_parts(text, _COMMA))
+
+
+def _parts(text: str, comma: re.Pattern[str]) -> list[str]:
+    """The text split at commas that stand outside of all brackets."""
+    starts, ends = [0], []
+    for found in comma.finditer(text):
+        before = text[: found.start()]
+        if sum(map(before.count, "([{")) == sum(map(before.count, ")]}")):
+            ends.append(found.start())
+            starts.append(found.end())
+    return [text[start:end].strip() for start, end in zip(starts, [*ends, len(text)], strict=True)]
 
 
 def _signed(members: list[str]) -> list[str]:
@@ -141,17 +159,17 @@ def _same_members(left: list[str], right: list[str]) -> bool | None:
     """Whether two sets of formulas are the same."""
     if sorted(left) == sorted(right):
         return True
-    if len(left) != len(right):
+    if len(left) != len(right) or len(left) > MAX_MEMBERS:
         # Not to be told from a formula that could not be taken apart rightly.
-        return False if min(len(left), len(right)) > 1 else None
-    ours, theirs = [parse(text) for text in left], [parse(text) for text in right]
-    if any(item is None for item in (*ours, *theirs)):
-        return None
+        return False if min(len(left), len(right)) > 1 and len(left) != len(right) else None
+    if len(left) == 1:
+        ours, theirs = parse(left[0]), parse(right[0])
+        return None if ours is None or theirs is None else _same(ours, theirs)
     unsure = False
-    for item in ours:
-        results = [_same(item, other) for other in theirs]
+    for item in left:
+        results = [same(item, other) for other in right]
         if True in results:
-            theirs.pop(results.index(True))
+            right.pop(results.index(True))
         elif None in results:
             unsure = True
         else:
