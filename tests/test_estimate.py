@@ -91,6 +91,7 @@ def test_too_few_seeds_are_named(tmp_path: Path) -> None:
     assert found.accepted.high < 5000
 
 
+@pytest.mark.long
 def test_preview_measures_and_is_reused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(KEY_VARIABLE, KEY)
     monkeypatch.chdir(tmp_path)
@@ -112,6 +113,7 @@ def test_preview_measures_and_is_reused(tmp_path: Path, monkeypatch: pytest.Monk
     assert all(not row["models"] for row in head), "what the preview labelled and probed is not paid again"
 
 
+@pytest.mark.long
 def test_a_preview_without_items_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(KEY_VARIABLE, KEY)
     monkeypatch.chdir(tmp_path)

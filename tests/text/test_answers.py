@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import sys
 import time
 
 import pytest
 
+from boostqa.text import formulas
 from boostqa.text.answers import choice_letter, equal, evaluate, final, leaks, letters, numbers_in
 
 SAME = [
@@ -134,6 +136,7 @@ HOSTILE = [
     "\\Gamma(999999999)",
     "\\gamma(999999999)",
     "1.5E999999999",
+    "x\\cdot " + "\\sin2x\\cdot " * 10 + "x",
 ]
 
 
@@ -144,6 +147,13 @@ def test_hostile_formulas_end_quickly(text: str) -> None:
         assert equal(text, other) is not True
         assert equal(other, text) is not True
     assert time.process_time() - start < 3
+
+
+def test_a_parser_that_does_not_end_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(formulas, "MAX_CALLS", 50)
+    hook = sys.getprofile()
+    assert formulas.parse("x^{7} + 12x - 1") is None
+    assert sys.getprofile() is hook
 
 
 def test_evaluate() -> None:

@@ -13,7 +13,9 @@ import cmath
 import logging
 import math
 import re
+import sys
 from collections.abc import Callable
+from functools import lru_cache
 from itertools import accumulate, islice
 from typing import Any
 
@@ -23,6 +25,9 @@ MAX_DEPTH = 6
 """Brackets within brackets; the parser's time grows steeply with them."""
 MAX_MEMBERS = 12
 """Members of a set that are compared with those of another."""
+MAX_CALLS = 3_000_000
+"""Function calls and returns of the parser, whose time grows without bound with some texts; a usual formula
+needs some ten thousand. A count is the same on every machine, a time is not."""
 MAX_NODES = 500
 """Operations and operands of a parsed formula; one with more is not read."""
 _COMMANDS = frozenset(
@@ -35,9 +40,10 @@ _COMMANDS = frozenset(
 """What the parser turns into unevaluated objects; others may be evaluated while they are parsed."""
 _COSTLY = re.compile(
     r"\d{16,}|!\s*!|\\sqrt\s*\[\s*(?!\d{1,3}\s*\]|[a-z]\s*\])|\|\s*_|\d[eE][+-]?\d{3,}"
+    r"|(?:\\(?:arc)?(?:sin|cos|tan|cot|sec|csc|ln|log|exp)(?s:.*)){7}"
     r"|(?:[\^_]\s*(?:\\?[A-Za-z0-9]+|\{[^{}]*\})\s*){4}|(?:\|[^|]*){5}|(?:[-+]\s*){8}|(?:\\[a-z]+\s*){8}"
 )
-"""What costs time while it is parsed: long numbers, and what the parser works out at once."""
+"""What is not even tried: long numbers, what the parser works out at once, and chains that it is slow with."""
 _BRACKETS = re.compile(r"(\\\{|[(\[])(.*)(\\\}|[)\]])", re.DOTALL)
 _SEVERAL = re.compile(r",(?!\d{3}(?!\d))|\\\{|(?<!sqrt)\s*\[")
 """Sets and intervals are compared with each other by SymPy as soon as they are parsed."""
@@ -56,6 +62,11 @@ _FUNCTIONS: dict[str, Callable[..., complex]] = {
 }  # fmt: skip
 
 
+class _TooLongError(BaseException):
+    """The parser was stopped; no `Exception`, because it goes on after those."""
+
+
+@lru_cache(maxsize=256)
 def parse(text: str) -> Any:
     """SymPy expression or relation of a formula without or with `$`; None if unreadable or costly."""
     text = _plain(text)
@@ -68,16 +79,37 @@ def parse(text: str) -> Any:
     text = _spelled(text)
     if not _COMMANDS.issuperset(re.findall(r"\\([a-zA-Z]+)", text)):
         return None
-    logging.getLogger("math_verify").setLevel(logging.ERROR)
     import sympy
-    from math_verify import LatexExtractionConfig
-    from math_verify import parse as read
 
-    found = read(f"${text}$", [LatexExtractionConfig()], fallback_mode="no_fallback", parsing_timeout=None)
+    found = _read(text)
     if not found or not isinstance(found[0], (sympy.Expr, sympy.core.relational.Relational)):
         return None
     nodes = sum(1 for _ in islice(sympy.preorder_traversal(found[0]), MAX_NODES + 1))
     return found[0] if nodes <= MAX_NODES else None
+
+
+def _read(text: str) -> Any:
+    """What math-verify makes of a formula; nothing where it needs more than `MAX_CALLS`."""
+    logging.getLogger("math_verify").setLevel(logging.ERROR)
+    from math_verify import LatexExtractionConfig
+    from math_verify import parse as read
+
+    calls = 0
+
+    def count(*_: Any) -> None:
+        nonlocal calls
+        calls += 1
+        if calls > MAX_CALLS:
+            raise _TooLongError
+
+    before = sys.getprofile()
+    sys.setprofile(count)
+    try:
+        return read(f"${text}$", [LatexExtractionConfig()], fallback_mode="no_fallback", parsing_timeout=None)
+    except _TooLongError:
+        return []
+    finally:
+        sys.setprofile(before)
 
 
 def _depths(text: str) -> tuple[int, int]:
