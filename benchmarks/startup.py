@@ -1,6 +1,6 @@
 """CPU seconds of `import boostqa` and `boostqa --help`, best of five, each in a process of its own.
 
-    python benchmarks/startup.py
+python benchmarks/startup.py
 """
 
 from __future__ import annotations
