@@ -30,7 +30,7 @@ def test_the_quickstart_in_small(root: Path, tmp_path: Path):
     recipe["plan"] |= {"items": 8, "rounds": 1, "max_tasks": 14}
     path = tmp_path / "recipe.yaml"
     path.write_text(yaml.safe_dump(recipe))
-    boostqa("run", path, "--out", tmp_path / "run", "--json")
+    boostqa("run", path, "--out", tmp_path / "run", "--json", timeout=900)
     run = tmp_path / "run"
     numbers = json.loads(boostqa("status", run, "--json").stdout)
     assert numbers["complete"]

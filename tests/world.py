@@ -108,13 +108,15 @@ def make_recipe(folder: Path, url: str, *, seeds: int = 240, items: int = 40, **
     return path
 
 
-def boostqa(*words: str | Path, check: int | None = 0, **keywords: Any) -> subprocess.CompletedProcess[str]:
+def boostqa(
+    *words: str | Path, check: int | None = 0, timeout: float = 120, **keywords: Any
+) -> subprocess.CompletedProcess[str]:
     """Runs the command line in a process of its own."""
     done = subprocess.run(
         [sys.executable, "-m", "boostqa.cli", *map(str, words)],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=timeout,
         env={**os.environ, "PYTHONWARNINGS": "ignore"},
         **keywords,
     )
