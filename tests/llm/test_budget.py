@@ -166,6 +166,7 @@ def test_what_is_settled_while_the_governor_is_asked_is_not_overlooked() -> None
         account.settle(Amount(tokens=900), Amount(tokens=50))
         slow.set()  # the answer, "no", is older than what is free by now; nothing is in flight any more
         await asyncio.wait_for(second, 1)
+        assert (second.done(), account.used.tokens) == (True, 50)
 
     asyncio.run(go())
 

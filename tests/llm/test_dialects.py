@@ -238,7 +238,7 @@ def test_config_guesses() -> None:
     assert ModelConfig(base_url="http://h:1/v1", model="m").dialect_name == "openai"
     small = ModelConfig(base_url="embedded")
     assert (small.dialect_name, small.model_id) == ("llamacpp", "smollm2-135m")
-    assert ModelConfig(base_url="embedded", model_path="/tmp/Qwen3-1.7B.gguf").model_id == "Qwen3-1.7B"
+    assert ModelConfig(base_url="embedded", model_path="models/Qwen3-1.7B.gguf").model_id == "Qwen3-1.7B"
     two = ModelConfig(base_url=["http://a/v1/", "http://b/v1"], model="m")
     assert two.urls == ["http://a/v1", "http://b/v1"]
 
