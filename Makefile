@@ -13,7 +13,7 @@ run: $(VENV)/.run
 test: $(VENV)/.test
 	$(BIN)/python -m pytest
 
-# Only what needs no server process and no model; under a minute.
+# Only what needs no whole run and no model; about a minute.
 unit: $(VENV)/.test
 	$(BIN)/python -m pytest -m 'not long and not embedded'
 

@@ -7,11 +7,21 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
+LONG = (
+    "tests/report/",
+    "test_estimate.py",
+    "test_planted_wrong.py",
+    "test_hostile_formulas",
+    "_outage_shorter_",
+)
+"""Parts of test ids that take seconds each; `make unit` leaves them to `make test`."""
 SHARED_DATA = ROOT.parent / "shared" / "data"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
+        if any(part in item.nodeid for part in LONG):
+            item.add_marker(pytest.mark.long)
         if item.get_closest_marker("shared_data") and not SHARED_DATA.is_dir():
             item.add_marker(
                 pytest.mark.skip(reason=f"needs {SHARED_DATA}, which is not part of the repository")
