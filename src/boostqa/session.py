@@ -214,7 +214,7 @@ def remove_seeds(path: Path, seeds: list[str]) -> Run:
     run = Run.open(path)
     with run.lock():
         recipe = load(run.root / "recipe.yaml")
-        known = _seed_ids(run)
+        known = _known_seeds(run, seeds)
         for seed in seeds:
             if seed not in known:
                 raise UserError(
@@ -231,11 +231,21 @@ def remove_seeds(path: Path, seeds: list[str]) -> Run:
     return run
 
 
-def _seed_ids(run: Run) -> set[str]:
+def _known_seeds(run: Run, ids: list[str]) -> set[str]:
+    """Which of `ids` are seeds of the run."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
     from boostqa.shard import read_parquet
 
-    paths = [p for s in ("", "grow-*/") for p in run.root.glob(f"{s}00-seeds/kept/*.parquet")]
-    return {i for path in paths for i in read_parquet(path, ["id"]).column("id").to_pylist()}
+    found: set[str] = set()
+    wanted = pa.array(ids, pa.string())
+    for path in (
+        path for place in ("", "grow-*/") for path in run.root.glob(f"{place}00-seeds/kept/*.parquet")
+    ):
+        column = read_parquet(path, ["id"]).column("id")
+        found.update(column.filter(pc.is_in(column, value_set=wanted)).to_pylist())
+    return found
 
 
 async def _release_again(recipe: Recipe, run: Run, setup: Setup) -> None:

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from functools import cache
 from threading import Lock
 from typing import TYPE_CHECKING, Any
@@ -116,6 +116,36 @@ def to_table(records: Iterable[Record]) -> pa.Table:
     import pyarrow as pa
 
     return pa.Table.from_pylist([_plain(record) for record in records], schema=record_schema())
+
+
+def without_parents(table: pa.Table, ids: Collection[str]) -> pa.Table:
+    """The rows of a table with a column `parents` that have none of `ids` among them."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if not ids:
+        return table
+    parents = table.column("parents").combine_chunks()
+    hit = pc.is_in(pc.list_flatten(parents), value_set=pa.array(sorted(ids), pa.string()))
+    rows = pc.list_parent_indices(parents).filter(hit)
+    every = pa.array(range(table.num_rows), rows.type)
+    return table.filter(pc.invert(pc.is_in(every, value_set=rows)))
+
+
+def tally(table: pa.Table, *names: str) -> dict[tuple[Any, ...], int]:
+    """How many rows have each combination of values of columns, or of fields of structs (`labels.level`)."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    def values(name: str) -> pa.ChunkedArray:
+        column, *path = name.split(".")
+        return pc.struct_field(table.column(column), path) if path else table.column(column)
+
+    keys = [f"key{i}" for i in range(len(names))]
+    flat = pa.table(dict(zip(keys, map(values, names), strict=True)))
+    counted = flat.group_by(keys).aggregate([([], "count_all")])
+    found = zip(*(counted.column(key).to_pylist() for key in keys), strict=True)
+    return dict(zip(found, counted.column("count_all").to_pylist(), strict=True))
 
 
 def from_table(table: pa.Table) -> list[Record]:

@@ -8,6 +8,7 @@ Asks no model and reads no file: seeds come in as rows, and what was chosen goes
 from __future__ import annotations
 
 import heapq
+import sys
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -26,8 +27,8 @@ _LOOKED_AT = 200
 """Seeds that a search for a further seed looks at."""
 
 
-class Seed(msgspec.Struct, kw_only=True):
-    """What choosing needs to know of a seed."""
+class Seed(msgspec.Struct, kw_only=True, gc=False):
+    """What choosing needs to know of a seed; there is one for every seed of the run, hence small."""
 
     id: str
     ref: str
@@ -80,15 +81,6 @@ class Supply:
         """Fields of a discipline that have seeds, in an order of their own per discipline."""
         names = {seed.field for seed in self._by_discipline[discipline]}
         return sorted(names, key=lambda name: unit("field", discipline, name))
-
-    def count(self, discipline: str) -> int:
-        """Seeds of a discipline."""
-        return len(self._by_discipline[discipline])
-
-    def stem_weight(self, discipline: str, weights: dict[str, float]) -> float:
-        """Mean weight of a discipline's seeds by their `stem`; that of `no` where it has none."""
-        found = [weights.get(seed.stem or "no", 1.0) for seed in self._by_discipline[discipline]]
-        return sum(found) / len(found) if found else weights.get("no", 1.0)
 
     def take(self, wish: Wish) -> tuple[Seed, str] | None:
         """The leading seed for a task and how near it is (field, discipline or any); None if none will do."""
@@ -183,21 +175,28 @@ def seed_rows(ref: str, table: pa.Table, used: Mapping[str, int]) -> Iterable[Se
     parts = [name for name in ("question", "answer", "passage", "formula") if name in table.column_names]
     there = {name: pc.greater(pc.binary_length(table.column(name)), 0).to_pylist() for name in parts}
     plain = table.select(["id", "language", "question_type", "labels", "source"]).to_pylist()
+    one: dict[Any, Any] = {}
     for i, row in enumerate(plain):
         labels, source = row["labels"], row["source"] or {}
+        has = frozenset(name for name in parts if there[name][i])
         yield Seed(
             id=row["id"],
             ref=ref,
-            discipline=labels["discipline"] or OTHER,
-            field=labels["field"] or OTHER,
-            level=labels["level"],
-            grade=labels["grade"],
-            language=row["language"],
-            license=source.get("license"),
-            stem=labels["stem"],
-            question_type=row["question_type"],
-            has=frozenset(name for name in parts if there[name][i]),
-            points=tuple(labels["knowledge_points"] or ()),
+            discipline=sys.intern(labels["discipline"] or OTHER),
+            field=sys.intern(labels["field"] or OTHER),
+            level=_interned(labels["level"]),
+            grade=_interned(labels["grade"]),
+            language=_interned(row["language"]),
+            license=_interned(source.get("license")),
+            stem=_interned(labels["stem"]),
+            question_type=_interned(row["question_type"]),
+            has=one.setdefault(has, has),
+            points=tuple(map(sys.intern, labels["knowledge_points"] or ())),
             used=used.get(row["id"], 0),
             order=unit("plan", row["id"]),
         )
+
+
+def _interned(text: str | None) -> str | None:
+    """The one copy of a word that very many seeds share."""
+    return text and sys.intern(text)

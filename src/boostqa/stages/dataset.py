@@ -9,7 +9,6 @@ cell), `no_quota` (a cell that the plan wants nothing of), `over_quota` (the bet
 
 from __future__ import annotations
 
-from collections import defaultdict
 from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
@@ -17,12 +16,17 @@ from pydantic import Field
 
 from boostqa.identity import unit
 from boostqa.stage import Gather, Kit, Map, Stage, StageConfig, Step
+from boostqa.table import schema_of, tally, without_parents
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from boostqa.record import Record
 
 Cell = tuple[str, str]
 Rank = tuple[float, float, str]
+_RANK = ("support", "judge", "id")
+_RANKED = {"discipline": "string", "level": "string", "support": "double", "judge": "double", "id": "string"}
 
 
 class DatasetConfig(StageConfig):
@@ -52,22 +56,24 @@ class Dataset(Stage):
         return (Gather("select", self._select), Map("release", self._release, over="select"))
 
     def _select(self, kit: Kit) -> dict[str, Any]:
-        ranks: dict[Cell, list[Rank]] = defaultdict(list)
+        import pyarrow as pa
+
         refs: list[tuple[str, int]] = []
-        columns = ["id", "labels", "scores", "evidence", "parents"]
-        for ref, table in kit.read_kept("accepted", columns):
+        parts = [schema_of(_RANKED).empty_table()]
+        for ref, table in kit.read_kept("accepted", ["id", "labels", "scores", "evidence", "parents"]):
             refs.append((ref, len(table)))
-            for row in table.to_pylist(maps_as_pydicts="strict"):
-                if not kit.revoked.intersection(row["parents"]):
-                    ranks[_cell(row["labels"])].append(_rank(row["id"], row["scores"], row["evidence"]))
-        cuts, quotas = [], _quotas(kit)
-        for cell, found in sorted(ranks.items()):
-            quota = quotas.get(cell, 0) if self.config.surplus == "drop" else len(found)
-            best = sorted(found)[:quota]
+            parts.append(_ranked(without_parents(table, kit.revoked)))
+        ranked = pa.concat_tables(parts).sort_by([(name, "ascending") for name in _RANKED])
+        cuts, quotas, start = [], _quotas(kit), 0
+        for cell, accepted in sorted(tally(ranked, "discipline", "level").items()):
+            quota = quotas.get(cell, 0)
+            released = min(quota, accepted) if self.config.surplus == "drop" else accepted
+            last = ranked.slice(start + released - 1, 1).to_pylist()[0] if released else None
             cuts.append(
-                {"discipline": cell[0], "level": cell[1], "accepted": len(found), "released": len(best)}
-                | {"quota": quotas.get(cell, 0), "cut": list(best[-1]) if best else None}
+                {"discipline": cell[0], "level": cell[1], "accepted": accepted, "released": released}
+                | {"quota": quota, "cut": [last[name] for name in _RANK] if last else None}
             )
+            start += accepted
         return {"cuts": cuts, "shards": _layout(refs, self.config.rows_per_file)}
 
     def _release(self, shard: dict[str, Any], kit: Kit) -> list[Record]:
@@ -112,6 +118,22 @@ def _cell(labels: dict[str, Any]) -> Cell:
 def _rank(identifier: str, scores: dict[str, float], evidence: list[str]) -> Rank:
     """Sorts better-supported items first, then by judge score; the id decides ties, so nothing else can."""
     return -float(len(evidence)), -scores.get("judge", 0.0), identifier
+
+
+def _ranked(table: pa.Table) -> pa.Table:
+    """Rows of `_RANKED` in the order of the records; `_cell` and `_rank` in bulk, and equal to them."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    labels, judge = table.column("labels"), pc.map_lookup(table.column("scores"), "judge", "last")
+    columns = [
+        pc.fill_null(pc.struct_field(labels, "discipline"), "Other"),
+        pc.fill_null(pc.struct_field(labels, "level"), "unknown"),
+        pc.negate(pc.cast(pc.fill_null(pc.list_value_length(table.column("evidence")), 0), pa.float64())),
+        pc.subtract(0.0, pc.fill_null(judge, 0.0)),
+        table.column("id"),
+    ]
+    return pa.table(columns, schema=schema_of(_RANKED))
 
 
 def _quotas(kit: Kit) -> dict[Cell, int]:

@@ -25,10 +25,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field, field_validator
 
-from boostqa.flows.supply import Supply, seed_rows
+from boostqa.flows.supply import Seed, Supply, seed_rows
 from boostqa.flows.tasks import PLAN, Draw, edited_rows, task_record, task_rows
 from boostqa.record import Record
 from boostqa.stage import Gather, Kit, Map, Stage, StageConfig, State, Step
+from boostqa.table import schema_of, tally, without_parents
 from boostqa.taxonomy import OTHER, levels, load
 from boostqa.text.allot import allot
 from boostqa.text.intervals import Share, shrink
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
 
 Cell = tuple[str, str]
 """(discipline, level)."""
+Stock = dict[str, Counter[str]]
+"""Discipline -> number of its seeds by `stem`."""
 _PRIOR_ALL, _PRIOR_CELL = 20, 5
 """Tasks that the expected yield counts for, overall and per cell."""
 
@@ -115,7 +118,7 @@ class Plan(Stage):
 
     def wanted(self, kit: Kit) -> bool:
         """Whether something is missing that another round may bring."""
-        cells, _ = self._balance(kit, self._supply(kit, texts=False))
+        cells, _ = self._balance(kit)
         return any(cell["missing"] and not cell["given_up"] for cell in cells) and not self._spent(kit)
 
     def _spent(self, kit: Kit) -> bool:
@@ -134,8 +137,8 @@ class Plan(Stage):
         return {"items": self.config.items, "heads": len(kit.read_states("probe", "cells"))}
 
     def _quotas(self, kit: Kit) -> State:
-        supply = self._supply(kit, texts=True)
-        cells, notes = self._balance(kit, supply)
+        supply = self._supply(kit)
+        cells, notes = self._balance(kit)
         self._size(cells)
         rows: list[dict[str, Any]] | None = None
         if self.config.edited:
@@ -186,18 +189,29 @@ class Plan(Stage):
 
     # ---- what there is
 
-    def _supply(self, kit: Kit, *, texts: bool) -> Supply:
-        """All seeds that may be used, with how often they led a task; `texts`: also what each of them has."""
+    def _supply(self, kit: Kit) -> Supply:
+        """All seeds that may be used, with what each of them has and how often it led a task."""
         used: Counter[str] = Counter()
         for state in kit.read_states("plans", "quotas"):
             used.update(seeds.split(" ")[0] for seeds in state["plan"].column("seeds").to_pylist())
         columns = ["id", "language", "question_type", "labels", "source"]
-        if texts:
-            columns += ["question", "answer", "passage", "formula"]
-        found = []
-        for ref, table in kit.read_kept("seeds", columns):
+        found: list[Seed] = []
+        for ref, table in kit.read_kept("seeds", [*columns, "question", "answer", "passage", "formula"]):
             found += [seed for seed in seed_rows(ref, table, used) if seed.id not in kit.revoked]
         return Supply(found, self.config.max_tasks_per_seed)
+
+    def _stock(self, kit: Kit) -> Stock:
+        """How many seeds that may be used each discipline has, by their `stem`."""
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        revoked = pa.array(sorted(kit.revoked), pa.string())
+        stock: Stock = {}
+        for _, table in kit.read_kept("seeds", ["id", "labels"]):
+            table = table.filter(pc.invert(pc.is_in(table.column("id"), value_set=revoked)))
+            for (discipline, stem), count in tally(table, "labels.discipline", "labels.stem").items():
+                stock.setdefault(discipline or OTHER, Counter())[stem or "no"] += count
+        return stock
 
     def _deficits(self, kit: Kit, cells: Iterable[Cell]) -> dict[Cell, Share]:
         """Shrunk accuracy per cell from all probes so far; cells that were not probed get their parents'."""
@@ -211,13 +225,14 @@ class Plan(Stage):
 
     # ---- what is wanted
 
-    def _balance(self, kit: Kit, supply: Supply) -> tuple[list[dict[str, Any]], list[str]]:
+    def _balance(self, kit: Kit) -> tuple[list[dict[str, Any]], list[str]]:
         """One row per cell (deficit, quota, accepted, missing, yield, given up), and notes for people."""
-        keys = self._cells(supply)
+        stock = self._stock(kit)
+        keys = self._cells(stock)
         shares, notes = self._deficits(kit, keys), []
         if not any(share.n for share in shares.values()):
             notes.append("the probe measured nothing: every cell counts as half known")
-        rows = [self._cell(key, shares[key], supply) for key in keys]
+        rows = [self._cell(key, shares[key], stock.get(key[0], Counter())) for key in keys]
         accepted, hits = self._accepted(kit)
         plans = kit.read_states("plans", "quotas")
         before = {(c["discipline"], c["level"]): c["quota"] for c in plans[-1]["cells"]} if plans else {}
@@ -233,8 +248,8 @@ class Plan(Stage):
         self._give_up(rows, self._campaign(kit), hits)
         return rows, notes
 
-    def _cells(self, supply: Supply) -> list[Cell]:
-        names = {seed.discipline for seed in supply.seeds} | set(self.config.disciplines)
+    def _cells(self, stock: Stock) -> list[Cell]:
+        names = set(stock) | set(self.config.disciplines)
         chosen = sorted(name for name in names - {OTHER} if self.config.disciplines.get(name, 1.0) > 0)
         return [
             (name, level.name)
@@ -243,14 +258,18 @@ class Plan(Stage):
             if self.config.levels.get(level.name, 0) > 0
         ]
 
-    def _cell(self, key: Cell, share: Share, supply: Supply) -> dict[str, Any]:
+    def _cell(self, key: Cell, share: Share, seeds: Counter[str]) -> dict[str, Any]:
+        """The cell's row, without its quota; `seeds` are those of its discipline by `stem`."""
         config, (discipline, level) = self.config, key
         deficit = 1 - (share.mean if config.deficit == "mean" else share.low)
-        stem = supply.stem_weight(discipline, config.stem_weight)
+        weights, count = config.stem_weight, seeds.total()
+        stem = sum(weights.get(name, 1.0) * n for name, n in seeds.items()) / count if count else None
+        if stem is None:
+            stem = weights.get("no", 1.0)
         factors = {
             "deficit": deficit**config.sharpness * stem * config.levels[level],
             "stem_focused": stem * config.levels[level],
-            "proportional": float(supply.count(discipline)) * config.levels[level],
+            "proportional": float(count) * config.levels[level],
             "uniform": 1.0,
         }
         return {
@@ -259,7 +278,7 @@ class Plan(Stage):
             "n": share.n,
             "accuracy": share.mean,
             "deficit": deficit,
-            "seeds": supply.count(discipline),
+            "seeds": count,
             "weight": factors[config.strategy] * config.disciplines.get(discipline, 1.0),
         }
 
@@ -284,14 +303,13 @@ class Plan(Stage):
         """Accepted items by obtained cell, and by (cell, round) those that were asked for in that cell."""
         accepted: Counter[Cell] = Counter()
         hits: Counter[tuple[Cell, int]] = Counter()
+        names = [f"{group}.{name}" for group in ("labels", "requested") for name in ("discipline", "level")]
         for _, table in kit.read_kept("accepted", ["labels", "requested", "round", "parents"]):
-            for row in table.to_pylist():
-                if kit.revoked.intersection(row["parents"]):
-                    continue
-                cell = row["labels"]["discipline"] or OTHER, row["labels"]["level"] or "unknown"
-                wish = row["requested"] or {}
-                accepted[cell] += 1
-                hits[cell, row["round"] or 0] += cell == (wish.get("discipline"), wish.get("level"))
+            found = tally(without_parents(table, kit.revoked), *names, "round")
+            for (discipline, level, asked, at, round_), count in found.items():
+                accepted[discipline or OTHER, level or "unknown"] += count
+                if (discipline, level) == (asked, at):
+                    hits[(asked, at), round_ or 0] += count
         return accepted, hits
 
     def _yields(
@@ -360,8 +378,6 @@ class Plan(Stage):
 
 def _plan_table(rows: list[dict[str, Any]]) -> pa.Table:
     import pyarrow as pa
-
-    from boostqa.table import schema_of
 
     return pa.Table.from_pylist(rows, schema=schema_of(PLAN))
 
