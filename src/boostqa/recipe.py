@@ -29,7 +29,7 @@ from boostqa.stages.seeds import SeedsConfig
 from boostqa.stages.synthesize import SynthesizeConfig
 from boostqa.stages.verify import VerifyConfig
 
-_PATHS = ("path", "model_path", "benchmarks", "edited", "taxonomy")
+_PATHS = ("path", "model_path", "benchmarks", "edited", "taxonomy", "tokenizer")
 """Keys whose values are files: relative to the recipe's folder."""
 
 
@@ -178,9 +178,9 @@ def _problems(error: ValidationError) -> Iterator[str]:
         else:
             message = item["msg"].removeprefix("Value error, ")
             given = item.get("input")
-            # A value that is refused may be a secret in the wrong place (an address with a password in it).
+            # A text that is refused under `models` may be a key in the wrong place, or an address with one in it.
             shown = isinstance(given, (int, float, bool)) or (
-                isinstance(given, str) and "base_url" not in place
+                isinstance(given, str) and (item["loc"][0] != "models" or item["type"] == "literal_error")
             )
             value = f" (given: {given!r:.80})" if shown else ""
             yield f"{place}: {message}{value}" if place else message

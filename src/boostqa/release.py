@@ -7,12 +7,13 @@ Columns and types are fixed and versioned here; readers of the data depend on th
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from boostqa.errors import UserError
 from boostqa.licences import most_restrictive
 from boostqa.record import Labels, Record, Requested
 from boostqa.shard import COUNTS, EntryFolder, fates, parquet_bytes, put
@@ -92,6 +93,35 @@ def render_text(record: Record) -> str:
 def estimate_tokens(text: str) -> int:
     """Tokens by the rule bytes / 4; an estimate, and the card says so."""
     return max(1, len(text.encode("utf-8")) // 4)
+
+
+def token_counter(path: str) -> Callable[[Sequence[str]], list[int]]:
+    """Counts the tokens of texts, without special ones, with the Hugging Face tokenizer in the file `path`.
+
+    Raises:
+        UserError: the file is not there or is no `tokenizer.json`, or the extra `tokenizer` is not installed.
+    """
+    try:
+        from tokenizers import Tokenizer
+    except ImportError:
+        raise UserError(
+            "dataset.tokenizer: needs the extra `tokenizer`: pip install 'boostqa[tokenizer]'"
+        ) from None
+    try:
+        tokenizer = Tokenizer.from_str(Path(path).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(
+            f"dataset.tokenizer: {path}: cannot be read ({error}); give a tokenizer.json"
+        ) from None
+    except Exception as error:  # noqa: BLE001 - the library raises nothing narrower
+        raise UserError(f"dataset.tokenizer: {path}: is no tokenizer.json ({error}); give one") from None
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+
+    def count(texts: Sequence[str]) -> list[int]:
+        return [len(found) for found in tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)]
+
+    return count
 
 
 def release_row(record: Record) -> dict[str, Any]:

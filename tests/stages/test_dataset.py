@@ -1,8 +1,12 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from pathlib import Path
 from typing import Any
 
+import pytest
+
+from boostqa.errors import UserError
 from boostqa.record import Labels, Record, SeedText
 from boostqa.stages.dataset import Dataset, DatasetConfig
 from harness import Committed, run_stage
@@ -61,3 +65,33 @@ def test_what_is_not_released_says_why() -> None:
         "e": ("unlabelled", "discipline Science, level -"),
     }
     assert len(release(records, surplus="keep").kept) == 5
+
+
+def test_tokens_are_counted_by_the_tokenizer_of_the_recipe(tmp_path: Path) -> None:
+    from tokenizers import Tokenizer, models, pre_tokenizers
+
+    tokenizer = Tokenizer(models.WordLevel({"a": 0, "?": 1}, unk_token="?"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.enable_padding(length=50)
+    path = tmp_path / "tokenizer.json"
+    tokenizer.save(str(path))
+    stage = Dataset(DatasetConfig(tokenizer=str(path), surplus="keep"))
+    stage.check()
+    before = stage.identity()
+    out = run_stage(
+        stage, reads={"accepted": [Committed(kept=[item("a", solution="a b c d")])]}, segment="final"
+    )
+    # "a", "a b c d", "Answer: x": one word each, and the colon.
+    assert [record.tokens for record in out.kept] == [8]
+    tokenizer.no_padding()
+    tokenizer.save(str(path))
+    assert stage.identity() != before
+
+
+@pytest.mark.parametrize("text", [None, "{}", "\udcff"])
+def test_a_tokenizer_that_cannot_be_used_is_named(tmp_path: Path, text: str | None) -> None:
+    path = tmp_path / "tokenizer.json"
+    if text is not None:
+        path.write_bytes(text.encode("utf-8", "surrogateescape"))
+    with pytest.raises(UserError, match=r"dataset.tokenizer: .*tokenizer.json: .*give"):
+        Dataset(DatasetConfig(tokenizer=str(path))).check()

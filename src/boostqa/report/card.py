@@ -257,7 +257,9 @@ def _rights(setup: Setup, released: Released) -> str:
 
 def _limits(setup: Setup, released: Released) -> str:
     tokenizer = (setup.data.get("dataset") or {}).get("tokenizer")
-    rule = f"`tokens` are counted with {plain(tokenizer)}." if tokenizer else (
+    # Its folder usually has the model's name; the rest of the path is nobody's business.
+    named = "/".join(Path(tokenizer).parts[-2:]) if tokenizer else ""
+    rule = f"`tokens` are counted with {plain(named)}." if named else (
         "`tokens` are an estimate: bytes of `text` in UTF-8 divided by 4."
     )  # fmt: skip
     return (

@@ -9,12 +9,14 @@ cell), `no_quota` (a cell that the plan wants nothing of), `over_quota` (the bet
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 from pydantic import Field
 
-from boostqa.identity import unit
+from boostqa.identity import digest_bytes, unit
+from boostqa.release import render_text, token_counter
 from boostqa.stage import Gather, Kit, Map, Stage, StageConfig, Step
 from boostqa.table import schema_of, tally, without_parents
 
@@ -39,6 +41,9 @@ class DatasetConfig(StageConfig):
     also what no quota asks for."""
     rows_per_file: int = Field(100_000, ge=1)
     """About how many rows a released file holds (items)."""
+    tokenizer: str | None = None
+    """A `tokenizer.json` (Hugging Face) that counts the column `tokens`; needs the extra `tokenizer`. Default:
+    an estimate, bytes of `text` divided by 4; what providers count is a reply with its JSON and its thought."""
     title: str | None = None
     """Title of the dataset card; default: the recipe's name."""
 
@@ -54,6 +59,15 @@ class Dataset(Stage):
     def steps(self) -> tuple[Step, ...]:
         """Select: where each cell's cut lies. Release: apply it, file by file."""
         return (Gather("select", self._select), Map("release", self._release, over="select"))
+
+    def identity(self) -> dict[str, Any]:
+        """Content of the tokenizer's file."""
+        return {"tokenizer": digest_bytes(Path(path).read_bytes())} if (path := self.config.tokenizer) else {}
+
+    def check(self) -> None:
+        """Raises UserError when the tokenizer cannot be used."""
+        if self.config.tokenizer:
+            token_counter(self.config.tokenizer)
 
     def _select(self, kit: Kit) -> dict[str, Any]:
         import pyarrow as pa
@@ -78,7 +92,13 @@ class Dataset(Stage):
 
     def _release(self, shard: dict[str, Any], kit: Kit) -> list[Record]:
         cuts = {(c["discipline"], c["level"]): c for c in kit.state("select")["cuts"]}
-        return [self._decide(record, cuts, kit) for record in kit.load(shard["refs"])]
+        decided = [self._decide(record, cuts, kit) for record in kit.load(shard["refs"])]
+        if self.config.tokenizer:
+            released = [i for i, record in enumerate(decided) if record.dropped is None]
+            count = token_counter(self.config.tokenizer)
+            for i, tokens in zip(released, count([render_text(decided[i]) for i in released]), strict=True):
+                decided[i] = msgspec.structs.replace(decided[i], tokens=tokens)
+        return decided
 
     def _decide(self, record: Record, cuts: dict[Cell, dict[str, Any]], kit: Kit) -> Record:
         revoked = kit.revoked.intersection(record.parents)
