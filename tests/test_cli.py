@@ -18,7 +18,19 @@ from world import MODELS, boostqa, data_bytes, fake_server, make_recipe
 
 pytestmark = pytest.mark.long
 
-COMMANDS = ["check", "estimate", "init", "remove", "report", "run", "schema", "serve", "show", "status"]
+COMMANDS = [
+    "check",
+    "estimate",
+    "init",
+    "ledger",
+    "remove",
+    "report",
+    "run",
+    "schema",
+    "serve",
+    "show",
+    "status",
+]
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +51,8 @@ def test_help_lists_exactly_the_commands_that_work():
     shown = boostqa("--help").stdout
     listed = [line.split()[0] for line in shown.split("Commands:")[1].splitlines() if line.strip()]
     assert sorted(word for word in listed if word in COMMANDS) == COMMANDS
-    assert sorted(command.callback.__name__ for command in cli.app.registered_commands) == COMMANDS
+    commands = [command.callback.__name__ for command in cli.app.registered_commands]
+    assert sorted(commands + [group.name for group in cli.app.registered_groups]) == COMMANDS
 
 
 def test_schema_is_the_json_schema_of_recipes():

@@ -22,9 +22,20 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
+ledger_app = typer.Typer(
+    help="What a run has paid for: sums, a check of every byte, or all of it as JSON lines.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+app.add_typer(ledger_app, name="ledger")
+
 RecipeArgument = Annotated[Path, typer.Argument(help="The recipe, a YAML file.", metavar="RECIPE")]
 RunArgument = Annotated[Path, typer.Argument(help="The run folder.", metavar="RUN")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+SegmentOption = Annotated[str, typer.Option(help="Only this segment, such as round-1.")]
+StageOption = Annotated[str, typer.Option(help="Only this stage.")]
+ModelOption = Annotated[str, typer.Option(help="Only this entry of `models`.")]
+OutcomeOption = Annotated[str, typer.Option(help="Only ok, truncated, refused, malformed or failed calls.")]
 
 
 @app.command()
@@ -136,6 +147,51 @@ def report(run: RunArgument) -> None:
     from boostqa.report import write_report
 
     print(write_report(run))
+
+
+@ledger_app.command()
+def stats(
+    run: RunArgument,
+    segment: SegmentOption = "",
+    stage: StageOption = "",
+    model: ModelOption = "",
+    outcome: OutcomeOption = "",
+    json: JsonOption = False,
+) -> None:
+    """Requests, tokens, money and outcomes per stage and model."""
+    from boostqa.report.ledger import Where, print_stats
+
+    where = Where(segment=segment, stage=stage, model=model, outcome=outcome)
+    print_stats(run, where, as_json=json)
+
+
+@ledger_app.command()
+def verify(run: RunArgument, json: JsonOption = False) -> None:
+    """Read every frame against its checksum; exit code 5 when something is damaged."""
+    from boostqa.report.ledger import print_verdict
+
+    raise typer.Exit(0 if print_verdict(run, as_json=json) else 5)
+
+
+@ledger_app.command()
+def export(
+    run: RunArgument,
+    out: Annotated[
+        Path | None, typer.Option(help="A new file; default: standard output.", metavar="FILE")
+    ] = None,
+    segment: SegmentOption = "",
+    stage: StageOption = "",
+    model: ModelOption = "",
+    outcome: OutcomeOption = "",
+    record: Annotated[str, typer.Option(help="Only calls for this record.", metavar="ID")] = "",
+) -> None:
+    """Requests and replies as JSON lines."""
+    from boostqa.report.ledger import Where, export_lines
+
+    where = Where(segment=segment, stage=stage, model=model, outcome=outcome, record=record)
+    count = export_lines(run, where, out)
+    if out is not None:
+        print(f"{count:,} lines in {out}")
 
 
 @app.command()

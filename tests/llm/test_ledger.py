@@ -16,7 +16,7 @@ from boostqa.errors import StorageStop
 from boostqa.identity import digest
 from boostqa.llm import ledger as ledger_module
 from boostqa.llm import ledger_files as ledger_files_module
-from boostqa.llm.frames import encode_frame, read_frames, whole_bytes, zstd
+from boostqa.llm.frames import encode_frame, read_frames, survey, whole_bytes, zstd
 from boostqa.llm.ledger import LedgerWriter
 from boostqa.llm.ledger_files import (
     Index,
@@ -106,14 +106,28 @@ def test_every_truncation_keeps_exactly_the_whole_frames(tmp_path: Path) -> None
         assert whole_bytes(path) == sum(map(len, frames[:whole]))
 
 
-def test_damaged_byte_ends_reading_before_its_frame(tmp_path: Path) -> None:
+def test_damaged_byte_costs_its_frame_alone(tmp_path: Path) -> None:
     frames = [encode_frame([f'{{"k":"{digest(i)}"}}'.encode()]) for i in range(3)]
     path = tmp_path / "part.000.jsonl.zst"
     for at in range(len(frames[0]), len(frames[0]) + len(frames[1])):
         data = bytearray(b"".join(frames))
         data[at] ^= 0x55
         path.write_bytes(data)
-        assert len(list(read_frames(path))) == 1
+        assert [offset for offset, _ in read_frames(path)] == [0, len(frames[0]) + len(frames[1])]
+        assert [part.state for part in survey(path)] == ["whole", "damaged", "whole"]
+
+
+def test_end_that_never_reached_the_disk_is_torn_not_damaged(tmp_path: Path) -> None:
+    frame = encode_frame([f'{{"k":"{digest(1)}"}}'.encode()])
+    path = tmp_path / "part.000.jsonl.zst"
+    for end in (b"\0" * 5000, frame[:-1], frame[:7]):
+        path.write_bytes(frame + end)
+        assert [(part.length, part.state) for part in survey(path)] == [
+            (len(frame), "whole"),
+            (len(end), "torn"),
+        ]
+    path.write_bytes(frame + b"something else" * 9)
+    assert [part.state for part in survey(path)] == ["whole", "damaged"]
 
 
 def test_next_attempt_finds_what_was_paid_and_writes_a_new_file(tmp_path: Path) -> None:

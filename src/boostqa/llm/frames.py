@@ -4,8 +4,8 @@
     frame   := skippable{magic, 8, compressed length, number of lines}  zstd-1 with checksum{JSON lines}
 
 Skippable frames are ignored by every zstd tool, so `zstd -dc FILE` prints the lines; the length lets a
-reader find the end of a frame without decompressing it and see where a torn tail begins. A file is never
-opened again for appending: what follows a torn tail would be lost to readers that stop there.
+reader find the end of a frame without decompressing it and see where a torn tail begins. Readers pass over
+what is damaged. A file is never opened again for appending.
 Knows nothing of what a line holds.
 """
 
@@ -17,7 +17,7 @@ import sys
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Literal, NamedTuple
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -26,6 +26,8 @@ else:
 
 _MAGIC = 0x184D2A50
 _HEADER = struct.Struct("<IIII")
+_MARK = struct.pack("<II", _MAGIC, 8)
+_CHUNK = 1 << 20
 _OPTIONS: dict[int, int] = {
     zstd.CompressionParameter.compression_level: 1,
     zstd.CompressionParameter.checksum_flag: 1,
@@ -60,15 +62,70 @@ def _read(file: BinaryIO) -> list[bytes] | None:
     return lines if len(lines) == count else None
 
 
-def read_frames(path: Path) -> Iterator[tuple[int, list[bytes]]]:
-    """Offset and lines of each whole frame; stops quietly where a kill tore the file."""
+class Stretch(NamedTuple):
+    """A part of a ledger file: one whole frame, or bytes that hold none."""
+
+    offset: int
+    length: int
+    """Bytes."""
+    lines: list[bytes]
+    """Of a whole frame; empty otherwise."""
+    state: Literal["whole", "torn", "damaged"]
+    """torn: the end of a file whose writer was killed, lost power, or is at work. damaged: anything else that
+    cannot be read; the frames behind it can be."""
+
+
+def survey(path: Path) -> Iterator[Stretch]:
+    """The whole file, stretch by stretch, as long as it was when this began; memory holds one frame."""
+    size = path.stat().st_size
+    at = 0
     with path.open("rb") as file:
-        while True:
-            offset = file.tell()
+        while at < size:
+            file.seek(at)
             lines = _read(file)
-            if lines is None:
-                return
-            yield offset, lines
+            if lines is not None:
+                end = file.tell()
+                yield Stretch(at, end - at, lines, "whole")
+            else:
+                end = _next_whole(file, at + 1, size)
+                torn = end == size and _unfinished(file, at, size)
+                yield Stretch(at, end - at, [], "torn" if torn else "damaged")
+            at = end
+
+
+def _unfinished(file: BinaryIO, at: int, size: int) -> bool:
+    """Whether what begins at `at` is a frame of which the end is missing (or never reached the medium: zeros)."""
+    file.seek(at)
+    header = file.read(_HEADER.size)
+    if len(header) < _HEADER.size:
+        return True
+    magic, inner, length, _ = _HEADER.unpack(header)
+    if (magic, inner) == (_MAGIC, 8):
+        return bool(at + _HEADER.size + length > size)
+    rest = iter(lambda: file.read(_CHUNK), b"")
+    return not any(header) and not any(any(part) for part in rest)
+
+
+def _next_whole(file: BinaryIO, start: int, size: int) -> int:
+    """Where the next readable frame begins; `size` where there is none."""
+    at = start
+    while at < size:
+        file.seek(at)
+        part = file.read(_CHUNK)
+        found = part.find(_MARK)
+        if found < 0:
+            at += max(1, len(part) - len(_MARK) + 1)
+            continue
+        file.seek(at + found)
+        if _read(file) is not None:
+            return at + found
+        at += found + 1
+    return size
+
+
+def read_frames(path: Path) -> Iterator[tuple[int, list[bytes]]]:
+    """Offset and lines of each whole frame; passes quietly over what a kill or a bad disk left in between."""
+    return ((part.offset, part.lines) for part in survey(path) if part.state == "whole")
 
 
 def whole_bytes(path: Path) -> int:
