@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Awaitable, Callable
 
 import pytest
 
-from boostqa.llm.throttle import ClosedError, DownError, Ended, Permit, Throttle, Tuning
+from boostqa.llm.throttle import Baseline, ClosedError, DownError, Ended, Permit, Throttle, Tuning
 
 
 class Clock:
@@ -47,24 +48,60 @@ async def round_of(throttle: Throttle, clock: Clock, seconds: float, ended: Ende
         throttle.done(permit, ended, completion=100)
 
 
-def test_limit_rises_by_about_one_a_round_up_to_the_cap() -> None:
+async def stream_of(throttle: Throttle, clock: Clock, answers: int, seconds: float) -> None:
+    """One answer after the other, each of which took `seconds`, with the limit always used up."""
+    flying = deque(await fill(throttle))
+    for _ in range(answers):
+        clock.now = max(clock.now, flying[0].sent + seconds)
+        throttle.done(flying.popleft(), Ended.OK, completion=100)
+        while throttle.in_flight < int(throttle.limit):
+            flying.append(await throttle.acquire(100))
+    for permit in flying:
+        throttle.done(permit, Ended.ABANDONED)
+
+
+def test_limit_doubles_at_first_up_to_the_cap() -> None:
     async def go(throttle: Throttle, clock: Clock) -> None:
         assert throttle.limit == 16
-        await round_of(throttle, clock, 1.0)  # a fifth of the calls used the limit: those count
-        assert 16.2 < throttle.limit <= 17
-        for _ in range(200):
-            await round_of(throttle, clock, 1.0)
-        assert throttle.limit == 40
+        await stream_of(throttle, clock, 16, 1.0)
+        assert throttle.limit == 32
+        await stream_of(throttle, clock, 500, 1.0)
+        assert throttle.limit == 200
 
-    with_throttle(go, cap=40)
+    with_throttle(go, cap=200)
 
 
-def test_limit_stays_when_answers_get_slower_and_for_longer_answers_only_their_own_kind_counts() -> None:
+def test_after_the_first_cut_the_limit_rises_by_its_root_a_round() -> None:
+    async def go(throttle: Throttle, clock: Clock) -> None:
+        await stream_of(throttle, clock, 84, 1.0)
+        assert throttle.limit == pytest.approx(100)
+        await round_of(throttle, clock, 1.0, Ended.OVERLOAD)
+        assert throttle.limit == pytest.approx(70)
+        clock.now += 1
+        await stream_of(throttle, clock, 70, 1.0)
+        assert 77 < throttle.limit < 79
+
+    with_throttle(go, cap=1000)
+
+
+def test_limit_stays_when_answers_get_slower_and_falls_when_they_queue() -> None:
+    async def go(throttle: Throttle, clock: Clock) -> None:
+        await stream_of(throttle, clock, 100, 1.0)
+        await stream_of(throttle, clock, 1000, 1.6)
+        steady = throttle.limit
+        await stream_of(throttle, clock, 1000, 1.6)
+        assert throttle.limit == steady
+        await stream_of(throttle, clock, 1000, 2.5)
+        assert throttle.limit < 0.95 * steady
+        assert throttle.cuts == 0  # nobody said no
+
+    with_throttle(go, cap=1000)
+
+
+def test_longer_answers_count_against_their_own_kind_only() -> None:
     async def go(throttle: Throttle, clock: Clock) -> None:
         await round_of(throttle, clock, 1.0)
         before = throttle.limit
-        await round_of(throttle, clock, 1.6)
-        assert throttle.limit == before
         permits = await fill(throttle)
         clock.now += 20
         for permit in permits:
@@ -72,6 +109,16 @@ def test_limit_stays_when_answers_get_slower_and_for_longer_answers_only_their_o
         assert throttle.limit > before
 
     with_throttle(go)
+
+
+def test_fastest_answer_is_forgotten_after_two_windows() -> None:
+    baseline = Baseline(window=100)
+    assert baseline.ratio(1.0, 50, 0) == 1.0
+    assert baseline.ratio(2.0, 50, 50) == 2.0
+    assert baseline.ratio(2.0, 50, 150) == 2.0
+    assert baseline.ratio(2.0, 50, 250) == 1.0
+    assert baseline.ratio(1.9, 60, 260) == 1.0  # faster per token and as a whole
+    assert baseline.ratio(3.0, 50, 270) == pytest.approx(3.0 / 1.9)
 
 
 def test_idle_endpoint_does_not_raise_the_limit() -> None:

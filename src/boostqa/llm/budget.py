@@ -18,6 +18,8 @@ import msgspec
 from boostqa.errors import BudgetStop
 
 INFINITE = float("inf")
+_DUST = 1e-9
+"""What sums of floats may be off by."""
 
 
 class Amount(msgspec.Struct, frozen=True, kw_only=True):
@@ -35,7 +37,11 @@ class Amount(msgspec.Struct, frozen=True, kw_only=True):
         )
 
     def __sub__(self, other: Amount) -> Amount:
-        return self + other.times(-1.0)
+        return Amount(
+            money=self.money - other.money,
+            tokens=self.tokens - other.tokens,
+            requests=self.requests - other.requests,
+        )
 
     def times(self, factor: float) -> Amount:
         """All parts multiplied."""
@@ -43,10 +49,11 @@ class Amount(msgspec.Struct, frozen=True, kw_only=True):
 
     def lacks(self, other: Amount) -> str:
         """Name of the first part of which this has less than `other`; empty when it covers all."""
-        for name in self.__struct_fields__:
-            if getattr(other, name) > getattr(self, name) + 1e-9:
-                return name
-        return ""
+        if other.money > self.money + _DUST:
+            return "money"
+        if other.tokens > self.tokens + _DUST:
+            return "tokens"
+        return "requests" if other.requests > self.requests + _DUST else ""
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):

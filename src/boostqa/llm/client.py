@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import hashlib
 
 import msgspec
 
-from boostqa.identity import digest
+from boostqa.identity import ID_BYTES, canonical
 from boostqa.llm.budget import Account, Amount
 from boostqa.llm.config import ModelConfig, Prices
 from boostqa.llm.dialects import (
@@ -39,6 +40,7 @@ _BYTES_PER_TOKEN = 2.0
 _QUOTED = 4000
 """Characters of a bad reply that are shown to the model when it is asked again."""
 _encoder = msgspec.json.Encoder()
+_sorted_encoder = msgspec.json.Encoder(order="sorted")
 
 
 class Known(msgspec.Struct, frozen=True):
@@ -75,6 +77,8 @@ class Client:
         self._account = account
         self._prices = prices
         self._flights = flights
+        shape = {"effort": config.effort, "extra": config.extra}
+        self._key_start = canonical([self.id, shape]) + b"\n"
 
     def for_role(self, role: str) -> Client:
         """The same model with its ledger lines tagged by `role`; everything else is shared."""
@@ -138,11 +142,16 @@ class Client:
 
     def key(self, kind: str, request: Request) -> str:
         """Key in the ledger: what can change the answer, never address, shard or time."""
-        shape = {"effort": self._config.effort, "extra": self._config.extra}
-        return digest(self.id, kind, msgspec.to_builtins(request), shape)
+        asked = _sorted_encoder.encode(request)
+        data = b"".join((self._key_start, kind.encode(), b"\n", asked))
+        return hashlib.blake2b(data, digest_size=ID_BYTES).hexdigest()
 
     async def _known(self, kind: str, request: Request) -> Known:
-        key = self.key(kind, request)
+        try:
+            key = self.key(kind, request)
+        except UnicodeEncodeError as error:
+            problem = f"models.{self.name}: the prompt is not valid Unicode: {error.reason}"
+            return Known(None, problem, "", False)
         journal = current_journal.get()
         while True:
             line = None if journal is None else journal.lookup(key)
@@ -170,11 +179,7 @@ class Client:
         return known
 
     async def _pay(self, kind: str, request: Request, key: str, journal: Journal | None) -> Known:
-        try:
-            body = _encoder.encode(_BODIES[kind](self._dialect, self._policy, request))
-        except UnicodeEncodeError as error:
-            problem = f"models.{self.name}: the prompt is not valid Unicode: {error.reason}"
-            return Known(None, problem, key, False)
+        body = _encoder.encode(_BODIES[kind](self._dialect, self._policy, request))
         if journal is not None:
             journal.check()
         upper = self._upper(request, body)
@@ -210,7 +215,7 @@ class Client:
                 written = journal.add(self._line(kind, request, key, sent, used=used, upper=upper))
             self._account.settle(reserved, used)
         if written is not None:
-            await asyncio.shield(written)
+            await written
         return Known(sent.raw, sent.error, key, False)
 
     def _upper(self, request: Request, body: bytes) -> Amount:
@@ -224,17 +229,19 @@ class Client:
 
     def _used(self, sent: Sent, upper: Amount, body: bytes) -> Amount:
         """What a call used; tries without an answer count in full, missing token counts by the bytes."""
-        lost = upper.times(sent.unanswered)
+        lost_money, lost_tokens = upper.money * sent.unanswered, upper.tokens * sent.unanswered
         if sent.raw is None:
-            return Amount(money=lost.money, tokens=lost.tokens, requests=sent.tries)
+            return Amount(money=lost_money, tokens=lost_tokens, requests=sent.tries)
         usage = sent.raw.usage
         prompt = len(body) / _BYTES_PER_TOKEN if usage.prompt is None else usage.prompt
-        written = len(sent.raw.text.encode()) + len(sent.raw.reasoning.encode())
-        completion = written / _BYTES_PER_TOKEN if usage.completion is None else usage.completion
+        completion: float | None = usage.completion
+        if completion is None:
+            written = len(sent.raw.text.encode()) + len(sent.raw.reasoning.encode())
+            completion = written / _BYTES_PER_TOKEN
         money = cost(self._prices, usage, sent.sent_at)
         if money is None:
             money = upper_cost(self._prices, prompt, completion)
-        return Amount(money=money + lost.money, tokens=prompt + completion + lost.tokens, requests=sent.tries)
+        return Amount(money=money + lost_money, tokens=prompt + completion + lost_tokens, requests=sent.tries)
 
     def _line(
         self, kind: str, request: Request, key: str, sent: Sent, *, used: Amount, upper: Amount

@@ -20,6 +20,7 @@ import msgspec
 
 if TYPE_CHECKING:
     import aiohttp
+    from yarl import URL
 
 MAX_BODY = 64 << 20
 """Bytes of one answer; more is cut off as a failure, since a server gone mad must not fill the memory."""
@@ -34,7 +35,6 @@ class Response(msgspec.Struct, frozen=True):
     status: int
     body: bytes
     retry_after: str = ""
-    content_type: str = ""
 
 
 class WireError(Exception):
@@ -80,7 +80,7 @@ class AiohttpTransport:
             read_bufsize=1 << 18,
         )
         self._timeouts: dict[float, aiohttp.ClientTimeout] = {}
-        self._proxy_of: dict[str, str | None] = {}
+        self._targets: dict[str, tuple[URL, str | None]] = {}
 
     async def request(
         self, method: str, url: str, body: bytes | None, headers: Mapping[str, str], timeout: float
@@ -89,40 +89,37 @@ class AiohttpTransport:
         import aiohttp
 
         try:
+            target = self._targets.get(url) or self._target(url)
             async with self._session.request(
                 method,
-                url,
+                target[0],
                 data=body,
                 headers=headers,
-                timeout=self._timeout(timeout),
-                proxy=self._proxy(url),
+                timeout=self._timeouts.get(timeout) or self._timeout(timeout),
+                proxy=target[1],
                 allow_redirects=False,
             ) as answer:
-                return Response(
-                    status=answer.status,
-                    body=await _read(answer),
-                    retry_after=answer.headers.get("Retry-After", ""),
-                    content_type=answer.content_type,
-                )
+                after = "" if answer.status == 200 else answer.headers.get("Retry-After", "")
+                return Response(answer.status, await _read(answer), after)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise _named(error) from error
 
     def _timeout(self, seconds: float) -> aiohttp.ClientTimeout:
         import aiohttp
 
-        if seconds not in self._timeouts:
-            self._timeouts[seconds] = aiohttp.ClientTimeout(
-                total=seconds, sock_connect=min(self._connect_timeout, seconds)
-            )
-        return self._timeouts[seconds]
+        self._timeouts[seconds] = found = aiohttp.ClientTimeout(
+            total=seconds, sock_connect=min(self._connect_timeout, seconds)
+        )
+        return found
 
-    def _proxy(self, url: str) -> str | None:
+    def _target(self, url: str) -> tuple[URL, str | None]:
+        """The address as aiohttp wants it, and its proxy; remembered, since there are few of them."""
+        from yarl import URL
+
         parts = urlsplit(url)
-        host = f"{parts.scheme}://{parts.netloc}"
-        if host not in self._proxy_of:
-            bypass = not parts.hostname or proxy_bypass(parts.netloc) or proxy_bypass(parts.hostname)
-            self._proxy_of[host] = None if bypass else self._proxies.get(parts.scheme)
-        return self._proxy_of[host]
+        bypass = not parts.hostname or proxy_bypass(parts.netloc) or proxy_bypass(parts.hostname)
+        self._targets[url] = found = (URL(url), None if bypass else self._proxies.get(parts.scheme))
+        return found
 
     async def close(self) -> None:
         """Close all connections."""
@@ -132,8 +129,11 @@ class AiohttpTransport:
 
 async def _read(answer: aiohttp.ClientResponse) -> bytes:
     """The whole body, at most `MAX_BODY`."""
-    if (answer.content_length or 0) > MAX_BODY:
-        raise WireError("too_large", f"an answer of {answer.content_length} bytes", sent=True)
+    length = answer.content_length
+    if length is not None:
+        if length > MAX_BODY:
+            raise WireError("too_large", f"an answer of {length} bytes", sent=True)
+        return await answer.read()
     parts = []
     size = 0
     async for part in answer.content.iter_any():

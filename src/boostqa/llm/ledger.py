@@ -57,8 +57,9 @@ class Journal:
         self._own: list[tuple[str, int]] = []
         self._totals: dict[str, Totals] = {}
         self._pending: list[tuple[Line, bytes]] = []
-        self._batch: asyncio.Future[None] | None = None
-        self._writing: asyncio.Future[None] | None = None
+        self._waiting: list[asyncio.Future[None]] = []
+        """One for each pending line, for its caller."""
+        self._writing: list[asyncio.Future[None]] = []
         with storage(folder):
             self._load()
 
@@ -103,36 +104,36 @@ class Journal:
         Raises:
             StorageStop: when the disk is full or not writable.
         """
-        # Shielded: a caller that is cancelled must not take the whole batch with it.
-        await asyncio.shield(self.add(line))
+        await self.add(line)
 
     def add(self, line: Line) -> asyncio.Future[None]:
-        """Queue `line`; the future, which is shared with other lines, is done once its frame is written.
+        """Queue `line`; the future is done once its frame is written.
 
         A caller that is being cancelled leaves it at that: `close` waits for what is queued.
         """
         self._pending.append((line, _encoder.encode(line)))
-        if self._batch is None:
-            self._batch = asyncio.get_running_loop().create_future()
+        written = self._writer.new_future()
+        self._waiting.append(written)
         self._writer.touch(self)
-        return self._batch
+        return written
 
     def take(self) -> list[tuple[Line, bytes]]:
         """The lines that wait (for the writer, which calls `written` afterwards)."""
-        pending, self._writing = self._pending, self._batch
-        self._pending, self._batch = [], None
+        pending, self._writing = self._pending, self._waiting
+        self._pending, self._waiting = [], []
         return pending
 
     def written(self, failure: StorageStop | None) -> None:
         """Release the callers whose lines `take` handed out."""
-        done, self._writing = self._writing, None
-        if done is None or done.done():
-            return
-        if failure is None:
-            done.set_result(None)
-        else:
-            done.set_exception(failure)
-            done.exception()  # marks it as seen: the waiting callers may have been cancelled meanwhile
+        released, self._writing = self._writing, []
+        for waiting in released:
+            if waiting.done():  # its caller was cancelled
+                continue
+            if failure is None:
+                waiting.set_result(None)
+            else:
+                waiting.set_exception(failure)
+                waiting.exception()  # marks it as seen: perhaps nobody awaits it
 
     async def settled(self) -> None:
         """Wait until nothing of this journal is on its way to the file.
@@ -140,8 +141,8 @@ class Journal:
         Raises:
             StorageStop: when a write failed.
         """
-        while (waiting := self._batch or self._writing) is not None:
-            await asyncio.shield(waiting)
+        while self._waiting or self._writing:
+            await self._writer.flushed()
 
     @property
     def place(self) -> Path:
@@ -227,7 +228,8 @@ class LedgerWriter:
         self._unsynced: dict[Journal, None] = {}
         self._flusher: asyncio.Task[None] | None = None
         self._syncer: asyncio.Task[None] | None = None
-        self._closing: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._loop = asyncio.get_running_loop()
+        self._closing: asyncio.Future[None] = self._loop.create_future()
         self._failure: StorageStop | None = None
         self._last_flush = self._last_sync = float("-inf")
         self._write_thread = ThreadPoolExecutor(1, thread_name_prefix="ledger-write")
@@ -257,6 +259,20 @@ class LedgerWriter:
         """Raise the failure of an earlier write, if any: after it nothing may be paid for."""
         if self._failure is not None:
             raise self._failure
+
+    def new_future(self) -> asyncio.Future[None]:
+        """A future of this writer's loop."""
+        return self._loop.create_future()
+
+    async def flushed(self) -> None:
+        """Wait until nothing is on its way to a file.
+
+        Raises:
+            StorageStop: when a write failed.
+        """
+        while self._flusher is not None:
+            await asyncio.shield(self._flusher)
+        self.check()
 
     def touch(self, journal: Journal) -> None:
         """Note that `journal` has lines to write."""

@@ -136,36 +136,43 @@ def build_index(target: Path, files: Iterable[Path]) -> Index:
 
 
 def _build_index(target: Path, files: Iterable[Path]) -> Index:
-    import numpy as np
-
     paths: list[str] = []
     keys: list[bytes] = []
-    places: list[np.ndarray] = []
-    place_type = np.dtype([("file", "<u4"), ("offset", "<u8")])
+    offsets: list[list[int]] = []
     for path in files:
         side = read_sidecar(path) or scan(path)
-        if not side.keys:
-            continue
-        keys.append(b"".join(key for key, _ in side.keys))
-        place = np.empty(len(side.keys), dtype=place_type)
-        place["file"] = len(paths)
-        place["offset"] = [offset for _, offset in side.keys]
+        if side.keys:
+            keys.append(b"".join(key for key, _ in side.keys))
+            offsets.append([offset for _, offset in side.keys])
+            paths.append(str(path.resolve()))
+    # A first start has nothing to merge and need not load numpy for it.
+    sorted_keys, places = _merge(keys, offsets) if paths else (b"", b"")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temp = target.with_name(f"{target.name}.{os.getpid()}.tmp")
+    with temp.open("wb") as file:
+        file.write(msgspec.json.encode({"keys": len(sorted_keys) // _KEY, "files": paths}) + b"\n")
+        file.write(sorted_keys)
+        file.write(places)
+    os.replace(temp, target)
+    return Index(target)
+
+
+def _merge(keys: list[bytes], offsets: list[list[int]]) -> tuple[bytes, bytes]:
+    """Keys in order and their places, from the keys and offsets of each file; the first of equal keys stays."""
+    import numpy as np
+
+    places: list[np.ndarray] = []
+    for number, found in enumerate(offsets):
+        place = np.empty(len(found), dtype=np.dtype([("file", "<u4"), ("offset", "<u8")]))
+        place["file"] = number
+        place["offset"] = found
         places.append(place)
-        paths.append(str(path.resolve()))
     all_keys = np.frombuffer(b"".join(keys), dtype="S16")
-    all_places = np.concatenate(places) if places else np.empty(0, dtype=place_type)
     order = np.argsort(all_keys, kind="stable")
     sorted_keys = all_keys[order]
     first = np.ones(len(order), dtype=bool)
     first[1:] = sorted_keys[1:] != sorted_keys[:-1]
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temp = target.with_name(f"{target.name}.{os.getpid()}.tmp")
-    with temp.open("wb") as file:
-        file.write(msgspec.json.encode({"keys": int(first.sum()), "files": paths}) + b"\n")
-        file.write(sorted_keys[first].tobytes())
-        file.write(all_places[order][first].tobytes())
-    os.replace(temp, target)
-    return Index(target)
+    return sorted_keys[first].tobytes(), np.concatenate(places)[order][first].tobytes()
 
 
 class _Keys:

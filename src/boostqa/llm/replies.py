@@ -27,15 +27,17 @@ _THINK_END = re.compile(r"</think(?:ing)?>")
 _FENCE = re.compile(r"```[A-Za-z0-9_-]*\s*\n?(.*?)```", re.DOTALL)
 _LOOP_TAIL = 480
 _LOOP_REPEATS = 6
+_LOOP_END = 8
 _REPAIR_LIMIT = 200_000
 
 
 def interpret(raw: RawReply, request: Request, *, key: str = "", replayed: bool = False) -> Reply:
     """The reply that a caller sees, by the rules in the module docstring."""
     # Cleaned here and nowhere else: half a character would only fail where a record is written.
-    raw = msgspec.structs.replace(
-        raw, text=joined(raw.text), reasoning=joined(raw.reasoning), refusal=joined(raw.refusal)
-    )
+    if not (raw.text.isascii() and raw.reasoning.isascii() and raw.refusal.isascii()):
+        raw = msgspec.structs.replace(
+            raw, text=joined(raw.text), reasoning=joined(raw.reasoning), refusal=joined(raw.refusal)
+        )
     text, thought = split_thought(raw.text, raw.reasoning)
     outcome, data, error = _judge(raw, request, text, thought)
     return Reply(
@@ -89,7 +91,12 @@ def find_loop(text: str) -> str:
     tail = text[-_LOOP_TAIL:]
     if len(tail) < _LOOP_TAIL:
         return ""
-    for period in range(1, _LOOP_TAIL // _LOOP_REPEATS + 1):
+    longest = _LOOP_TAIL // _LOOP_REPEATS
+    end = tail[-_LOOP_END:]
+    at = _LOOP_TAIL - _LOOP_END
+    # What repeats ends as it ended one period before; most texts are done after one look.
+    while (at := tail.rfind(end, _LOOP_TAIL - _LOOP_END - longest, at + _LOOP_END - 1)) >= 0:
+        period = _LOOP_TAIL - _LOOP_END - at
         if tail[period:] == tail[:-period]:
             return tail[-period:]
     return ""
@@ -110,14 +117,15 @@ def _check(text: str, thought: str, schema: dict[str, Any]) -> tuple[Outcome, An
 
 def parse_json(text: str) -> tuple[bool, Any]:
     """(found, value): strictly first, then without fences and text around it, then repaired."""
+    found, value = _strictly(text)
+    if found:
+        return True, value
     text = joined_escapes(text)
     fence = _FENCE.search(text)
     for candidate in (text, fence[1] if fence else "", _outermost(text)):
-        if candidate.strip():
-            try:
-                return True, msgspec.json.decode(candidate)
-            except (msgspec.DecodeError, UnicodeError, RecursionError):
-                continue
+        found, value = _strictly(candidate)
+        if found:
+            return True, value
     candidate = _outermost(fence[1] if fence else text)
     if not candidate or len(candidate) > _REPAIR_LIMIT:
         return False, None
@@ -129,6 +137,13 @@ def parse_json(text: str) -> tuple[bool, Any]:
     except (UnicodeError, RecursionError):
         return False, None
     return (True, value) if isinstance(value, (dict, list)) and value else (False, None)
+
+
+def _strictly(text: str) -> tuple[bool, Any]:
+    try:
+        return True, msgspec.json.decode(text)
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
+        return False, None
 
 
 def _outermost(text: str) -> str:

@@ -147,6 +147,8 @@ class Sender:
 
     async def _permit(self, prefix: str, tokens: float) -> tuple[Replica, Permit]:
         """A replica with room, and the permit to use it; waits for one that is down only if all are."""
+        if len(self._replicas) == 1:
+            return self._replicas[0], await self._admitted(self._replicas[0], tokens, True)
         while True:
             replica = self._choose(prefix)
             all_shut = all(other.throttle.shut for other in self._replicas)
@@ -168,8 +170,6 @@ class Sender:
 
     def _choose(self, prefix: str) -> Replica:
         """The replica that knows this prefix, unless it is down or much busier than the idlest."""
-        if len(self._replicas) == 1:
-            return self._replicas[0]
         up = [replica for replica in self._replicas if not replica.throttle.shut] or self._replicas
         idlest = min(up, key=lambda replica: replica.throttle.load)
         at = xxhash.xxh3_64_intdigest(prefix.encode("utf-8", "surrogatepass"))

@@ -1,15 +1,18 @@
 """How many calls may be in flight to one (address, model): a limit that feels its way, and a circuit breaker.
 
-AIMD: each answer that comes about as fast as answers of its length used to come raises the limit a little
-(one more call per round of answers); 429, 503, 529 and time-outs lower it by 30 %, once per burst, since all
-calls sent before the last cut learned of the same jam. `Retry-After` holds everything back. Optional caps on
-requests and tokens a minute. When nothing but failures comes back, the breaker opens and lets one call
-probe from time to time. Knows nothing of HTTP: callers say how a call ended. The clock can be replaced.
+The limit doubles with each round of answers until the first sign of load, then grows by its square root a round,
+as long as answers come about as fast as answers of their length used to come. It is lowered by 30 % on 429, 503,
+529 and time-outs, and by 10 % when answers take twice as long as they should: servers such as vLLM queue without
+bound and never say no. One cut per burst, since all calls sent before the last cut learned of the same jam.
+`Retry-After` holds everything back. Optional caps on requests and tokens a minute. When nothing but failures comes
+back, the breaker opens and lets one call probe from time to time. Knows nothing of HTTP: callers say how a call
+ended. The clock can be replaced.
 """
 
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable
@@ -17,6 +20,10 @@ from enum import StrEnum
 
 import msgspec
 
+PACE = 0.99
+"""Share of a cap on requests or tokens a minute that is used: the provider counts with a clock of its own."""
+BURST_S = 0.1
+"""Seconds' worth of such a cap that may go out at once."""
 NAP = 1.0
 """Most seconds that a waiting call sleeps before it looks again whether it still makes sense to wait."""
 
@@ -41,13 +48,17 @@ class Tuning(msgspec.Struct, frozen=True, kw_only=True):
 
     start: int = 16
     """First limit, where the cap allows it."""
-    slow: float = 1.5
-    """Latency over baseline above which the limit no longer rises."""
+    slow: float = 1.4
+    """Mean of latency over baseline above which the limit no longer rises."""
+    queued: float = 1.8
+    """The same above which the limit is lowered."""
     cut: float = 0.7
+    ease: float = 0.9
+    """Factor on the limit when answers are queued."""
     pause: float = 1.0
     """Least seconds between two cuts."""
-    drift: float = 0.005
-    """Share by which the baseline moves towards each slower answer, so that it can forget."""
+    window: float = 300.0
+    """Seconds for which the fastest answer of a length is remembered, and as long again."""
     trip: int = 8
     """Failures in a row that open the breaker."""
     cooldown: float = 1.0
@@ -79,15 +90,42 @@ class Permit(msgspec.Struct):
     tokens: float
     probe: bool = False
     full: bool = False
-    """Whether it was sent with the limit (nearly) used up, so that its latency says something about it."""
+    """Whether the limit was (nearly) used up, so that its latency says something about it."""
+
+
+class Baseline:
+    """How long answers take on an idle server: the fastest of the last minutes, by length (factors of two)."""
+
+    def __init__(self, window: float) -> None:
+        self._window = window
+        self._turned = float("-inf")
+        self._now: dict[int, tuple[float, float]] = {}
+        self._before: dict[int, tuple[float, float]] = {}
+
+    def ratio(self, latency: float, completion: int, now: float) -> float:
+        """Times that `latency` is above the baseline, at least 1; takes note of it.
+
+        Compared are the whole and the time per token, and the smaller ratio counts: within a factor of two, a
+        longer answer takes longer, and a short one has fewer tokens to spread its start over.
+        """
+        if now - self._turned >= self._window:
+            self._before, self._now, self._turned = self._now, {}, now
+        kind = completion.bit_length()
+        each = latency / max(1, completion)
+        whole, token = self._now.get(kind) or (latency, each)
+        self._now[kind] = whole, token = min(whole, latency), min(token, each)
+        old = self._before.get(kind)
+        if old is not None:
+            whole, token = min(whole, old[0]), min(token, old[1])
+        return min(latency / whole, each / token) if whole > 0 else 1.0
 
 
 class Bucket:
-    """At most `per_minute` units a minute, with two seconds' worth of burst."""
+    """At most `per_minute` units a minute, evenly, so that no second sees more than its share."""
 
     def __init__(self, per_minute: float, clock: Callable[[], float]) -> None:
-        self._rate = per_minute / 60
-        self._burst = max(1.0, self._rate * 2)
+        self._rate = PACE * per_minute / 60
+        self._burst = max(1.0, self._rate * BURST_S)
         self._level = self._burst
         self._clock = clock
         self._at = clock()
@@ -101,10 +139,10 @@ class Bucket:
         """Return what was taken too much."""
         self._level = min(self._burst, self._level + amount)
 
-    def wait(self) -> float:
-        """Seconds until something may be taken again."""
+    def wait(self, ahead: int) -> float:
+        """Seconds until something may be taken again by one who has `ahead` others waiting before it."""
         self._refill()
-        return 0.0 if self._level > 0 else (1e-3 - self._level) / self._rate
+        return 0.0 if self._level > 0 else (1e-3 + ahead - self._level) / self._rate
 
     def _refill(self) -> None:
         now = self._clock()
@@ -136,7 +174,12 @@ class Throttle:
         self._requests = Bucket(rpm, clock) if rpm else None
         self._tokens = Bucket(tpm, clock) if tpm else None
         self._queue: deque[asyncio.Future[None]] = deque()
-        self._baseline: dict[int, float] = {}
+        self._baseline = Baseline(self.tuning.window)
+        self._strain = 1.0
+        """Mean of latency over baseline of late."""
+        self._starting = True
+        """Until the first sign of load."""
+        self._sleeping = 0
         self._last_cut = float("-inf")
         self._hold_until = float("-inf")
         self._failures = 0
@@ -156,6 +199,10 @@ class Throttle:
     def load(self) -> float:
         """Calls in flight and waiting over the limit; for choosing among replicas."""
         return (self.in_flight + len(self._queue)) / max(1.0, self.limit)
+
+    @property
+    def _full(self) -> bool:
+        return self.in_flight >= 0.8 * int(self.limit)
 
     def down_for(self) -> float:
         """Seconds since the breaker opened without an answer since then; 0 while it is closed."""
@@ -187,7 +234,11 @@ class Throttle:
                     raise ShutError
                 if self.down_for() > self.tuning.give_up_after:
                     raise DownError(f"no answer for {self.down_for():.0f} s")
-                await self._sleep(min(wait, NAP))
+                self._sleeping += 1
+                try:
+                    await self._sleep(min(wait, NAP))
+                finally:
+                    self._sleeping -= 1
         except BaseException:
             self.in_flight -= 1
             self._wake()
@@ -198,8 +249,7 @@ class Throttle:
             self._requests.take(1)
         if self._tokens is not None:
             self._tokens.take(tokens)
-        full = self.in_flight >= 0.8 * int(self.limit)
-        return Permit(sent=self._clock(), tokens=tokens, probe=probe, full=full)
+        return Permit(sent=self._clock(), tokens=tokens, probe=probe, full=self._full)
 
     async def _place(self) -> None:
         """Wait in line until one more call may be in flight, and count it."""
@@ -232,14 +282,17 @@ class Throttle:
                 turn.set_result(None)
 
     def _delay(self) -> float:
-        now = self._clock()
-        waits = [self._hold_until - now]
+        wait = self._hold_until - self._clock()
         if self._open_until is not None:
-            waits.append(self._open_until - now)
+            wait = max(wait, self._open_until - self._clock())
             if self._probing:  # half open: one call at a time finds out
-                waits.append(0.05)
-        waits += [bucket.wait() for bucket in (self._requests, self._tokens) if bucket is not None]
-        return max(waits)
+                wait = max(wait, 0.05)
+        # Those who wait for a cap wake up one after the other, not all at each of its units.
+        if self._requests is not None:
+            wait = max(wait, self._requests.wait(self._sleeping))
+        if self._tokens is not None:
+            wait = max(wait, self._tokens.wait(0))
+        return wait
 
     def done(
         self,
@@ -259,6 +312,7 @@ class Throttle:
             used: tokens really used, where known.
             retry_after: seconds the server asked to wait.
         """
+        permit.full = permit.full or self._full
         self.in_flight -= 1
         if self._tokens is not None and used is not None:
             self._tokens.give(permit.tokens - used)
@@ -278,16 +332,19 @@ class Throttle:
         self._failures = 0
         self._open_until = self._opened_at = self._jammed_at = None
         self._cooldown = self.tuning.cooldown
-        latency = now - permit.sent
-        # Long answers take longer: compare among answers of about the same length (a factor of two).
-        kind = completion.bit_length()
-        base = self._baseline.get(kind)
-        if base is None or latency < base:
-            self._baseline[kind] = base = latency
-        else:
-            self._baseline[kind] = base + self.tuning.drift * (latency - base)
-        if permit.full and latency <= self.tuning.slow * base:
-            self.limit = min(float(self.cap), self.limit + 1 / self.limit)
+        ratio = self._baseline.ratio(now - permit.sent, completion, now)
+        if not permit.full or permit.sent <= self._last_cut:
+            return  # says nothing of the limit as it is now
+        self._strain += (ratio - self._strain) / max(4.0, self.limit)
+        if self._strain <= self.tuning.slow:
+            rise = 1.0 if self._starting else 1 / math.sqrt(self.limit)
+            self.limit = min(float(self.cap), self.limit + rise)
+            return
+        self._starting = False
+        if self._strain > self.tuning.queued and now - self._last_cut >= self.tuning.pause:
+            self.limit = max(1.0, self.limit * self.tuning.ease)
+            self._last_cut = now
+            self._strain = self.tuning.slow
 
     def _slow_down(self, permit: Permit, retry_after: float) -> None:
         now = self._clock()
@@ -299,6 +356,7 @@ class Throttle:
             self._hold_until = max(self._hold_until, now + min(retry_after, self.tuning.max_retry_after))
         if permit.sent > self._last_cut and now - self._last_cut >= self.tuning.pause:
             self.limit = max(1.0, self.limit * self.tuning.cut)
+            self._starting = False
             self._last_cut = now
             self.cuts += 1
 
