@@ -133,7 +133,8 @@ async def _read(answer: aiohttp.ClientResponse) -> bytes:
     if length is not None:
         if length > MAX_BODY:
             raise WireError("too_large", f"an answer of {length} bytes", sent=True)
-        return await answer.read()
+        if "Content-Encoding" not in answer.headers:  # else it may unpack to more than any memory
+            return await answer.read()
     parts = []
     size = 0
     async for part in answer.content.iter_any():
