@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gzip
 import re
 from pathlib import Path
 from typing import Any
@@ -231,7 +232,8 @@ def test_crosswalk_is_complete_and_lands_on_fields() -> None:
     }
     targets = {field for table in tables.values() for field in table.values() if field is not None}
     assert [field for field in targets if field not in tax] == []
-    mixed = {(name, subject) for name, table in tables.items() for subject, f in table.items() if f is None}
+    old = ("mmlu", "cmmlu", "ceval", "agieval")
+    mixed = {(name, subject) for name in old for subject, f in tables[name].items() if f is None}
     assert mixed == {
         ("cmmlu", "chinese_civil_service_exam"),
         ("cmmlu", "security_study"),
@@ -249,13 +251,48 @@ def test_crosswalk_forgives_spelling_and_refuses_unknown_benchmarks() -> None:
         taxonomy.crosswalk("mlu", "anatomy")
 
 
+def test_crosswalk_of_catalogues_reads_both_languages_and_leaves_upper_levels_open() -> None:
+    assert (
+        taxonomy.crosswalk("Xiezhi", "细胞生物学")
+        == taxonomy.crosswalk("xiezhi", "Cell Biology")
+        == "Biology"
+    )
+    assert taxonomy.crosswalk("xiezhi", "概率论与数理统计") == "Statistics and Data Science"
+    assert [taxonomy.crosswalk("xiezhi", name) for name in ("工学", "Engineering", "Internal Medicine")] == [
+        None,
+        None,
+        None,  # Chinese medicine has its internal medicine too
+    ]
+    assert taxonomy.crosswalk("MMLU-Pro", "engineering") is None
+    assert taxonomy.crosswalk("mmlu_pro", "ori_mmlu-virology") == "Basic Medicine"
+    assert taxonomy.crosswalk("m3ke", "Introduction to Psychology") == "Psychology"
+    fields = {entry.name for entry in taxonomy.load().fields}
+    ours = {
+        "Statistics and Data Science",
+        "Artificial Intelligence",
+        "General Knowledge",
+        "Interdisciplinary",
+    }
+    assert set(taxonomy.benchmarks()["supergpqa"]) == fields - ours
+
+
 @pytest.mark.shared_data
-def test_crosswalk_knows_every_subject_of_the_benchmarks() -> None:
-    path = Path(__file__).parents[3] / "shared" / "data" / "taxonomy" / "benchmark_subjects.json"
-    if not path.exists():
-        pytest.skip("shared data not here")
-    for name, subjects in msgspec.json.decode(path.read_bytes()).items():
-        assert set(subjects) == set(taxonomy.benchmarks()[name])
+def test_crosswalk_knows_every_subject_of_the_benchmarks(shared_data: Path) -> None:
+    tables = taxonomy.benchmarks()
+    subjects = msgspec.json.decode((shared_data / "taxonomy" / "benchmark_subjects.json").read_bytes())
+    for name, known in subjects.items():
+        assert set(known) == set(tables[name])
+    named: dict[str, set[str]] = {"m3ke": set(), "mmlu_pro": set(), "supergpqa": set(), "xiezhi": set()}
+    for file in (*(shared_data / "eval").glob("*.gz"), *(shared_data / "seeds" / "qa").glob("*.gz")):
+        name = next((name for name in sorted(named, reverse=True) if file.name.startswith(name)), None)
+        for line in gzip.decompress(file.read_bytes()).splitlines() if name else ():
+            row = msgspec.json.decode(line)
+            found = row["labels"]["disciplines"] if name == "xiezhi" else [row["subject"]]
+            named[name] |= {*found, row["meta"]["src"]} if name == "mmlu_pro" else set(found)
+    spelt = {name: {subject.casefold() for subject in tables[name]} for name in named}
+    unknown = {name: {s for s in seen if s.casefold() not in spelt[name]} for name, seen in named.items()}
+    assert unknown == {name: set() for name in named}
+    assert all(named.values())
 
 
 def test_isced_table_has_the_eighty_codes() -> None:

@@ -205,7 +205,7 @@ def benchmarks() -> Mapping[str, Mapping[str, str | None]]:
 
 
 def crosswalk(benchmark: str, subject: str) -> str | None:
-    """Field of the built-in taxonomy for a subject of a benchmark (mmlu, cmmlu, ceval, agieval).
+    """Field of the built-in taxonomy for a subject of a benchmark that `benchmarks` lists.
 
     Case does not matter, nor whether words are joined by spaces, hyphens or underscores. None: the subject
     mixes fields or is not known, so it says nothing about an item's field.
@@ -214,7 +214,7 @@ def crosswalk(benchmark: str, subject: str) -> str | None:
         UserError: if the benchmark is not known.
     """
     tables = _crosswalks()
-    key = re.sub(r"[^a-z0-9]", "", benchmark.lower())
+    key = _bare(benchmark)
     if key not in tables:
         raise UserError(f"{_HERE / 'benchmarks.yaml'}: no benchmark {benchmark!r}; {_near(key, tables)}")
     return tables[key].get(_spelling(subject))
@@ -233,7 +233,7 @@ def _builtin() -> Taxonomy:
 @functools.cache
 def _crosswalks() -> Mapping[str, Mapping[str, str | None]]:
     return {
-        benchmark: {_spelling(subject): field for subject, field in table.items()}
+        _bare(benchmark): {_spelling(subject): field for subject, field in table.items()}
         for benchmark, table in benchmarks().items()
     }
 
@@ -342,6 +342,10 @@ def _read(path: Path) -> dict[Any, Any]:
 
 def _spelling(text: str) -> str:
     return re.sub(r"[\s_-]+", " ", text).strip().casefold()
+
+
+def _bare(benchmark: str) -> str:
+    return re.sub(r"[^a-z0-9]", "", benchmark.lower())
 
 
 def _near(name: str, known: Iterable[str]) -> str:
