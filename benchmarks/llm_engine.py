@@ -74,7 +74,9 @@ def one_run(
         }  # fmt: skip
         loops = Path(__file__).with_name("llm_loops.py")
         process = subprocess.Popen(
-            [sys.executable, str(loops), json.dumps(options)], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE
+            [sys.executable, str(loops), json.dumps(options)],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
         )
         largest = 0
         ended = threading.Event()
@@ -131,7 +133,9 @@ def show(setting: tuple[int, float, int], result: dict[str, dict[str, float]]) -
     concurrency, latency, requests = setting
     bare = result.get(BARE)
     ideal = concurrency / latency
-    print(f"\n{concurrency} in flight, {latency * 1000:.0f} ms, {requests:,} requests (ideal {ideal:,.0f}/s)\n")
+    print(
+        f"\n{concurrency} in flight, {latency * 1000:.0f} ms, {requests:,} requests (ideal {ideal:,.0f}/s)\n"
+    )
     print("| client | CPU ms/request | x bare | requests/s | steady | of ideal | x bare | peak MB |")
     print("|---|---|---|---|---|---|---|---|")
     for client, run in result.items():
@@ -152,8 +156,12 @@ def show(setting: tuple[int, float, int], result: dict[str, dict[str, float]]) -
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="one repeat of the first setting, 4,000 requests")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--quick", action="store_true", help="one repeat of the first setting, 4,000 requests"
+    )
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--clients", default="socket,aiohttp,engine,pyreqwest,pyqwest,httpx2")
     parser.add_argument("--requests", type=int, help="instead of each setting's own number")

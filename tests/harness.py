@@ -101,6 +101,7 @@ def run_stage(
     entry: str | None = None,
     segment: str = "round-1",
     shard_size: int = 1000,
+    revoked: frozenset[str] = frozenset(),
 ) -> Committed:
     """All steps of `stage` over `records` in shards of `shard_size`; returns kept, dropped, rows and states."""
     records = records or []
@@ -114,7 +115,12 @@ def run_stage(
 
         def kit(shard: str) -> Kit:
             return Kit(
-                entry=entry or stage.name, segment=segment, shard=shard, shards=memory, models=models or {}
+                entry=entry or stage.name,
+                segment=segment,
+                shard=shard,
+                shards=memory,
+                models=models or {},
+                revoked=revoked,
             )
 
         if isinstance(step, Gather):

@@ -14,6 +14,7 @@ import pytest
 import yaml
 
 from boostqa import cli
+from boostqa.llm.ledger_files import spent
 from world import MODELS, boostqa, data_bytes, fake_server, make_recipe
 
 pytestmark = pytest.mark.long
@@ -210,6 +211,26 @@ def test_ctrl_c_ends_within_five_seconds_and_the_run_resumes(tmp_path: Path, wor
         assert sent - answered <= 64
 
 
+@pytest.mark.parametrize("workers", [1, 2])
+def test_ctrl_c_books_the_calls_that_it_abandons(tmp_path: Path, workers: int):
+    slow = {name: {**model, "latency_s": 60} for name, model in MODELS.items()}
+    with fake_server(tmp_path) as server:
+        recipe = make_recipe(tmp_path, server.url, seeds=60, items=6)
+        server.control({"models": slow})
+        command = [sys.executable, "-m", "boostqa.cli", "run", str(recipe), "--workers", str(workers)]
+        process = subprocess.Popen(
+            [*command, "--out", str(tmp_path / "run")], stderr=subprocess.DEVNULL, start_new_session=True
+        )
+        deadline = time.monotonic() + 30
+        while server.stats()["in_flight"] < 4 and time.monotonic() < deadline:
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=30) == 130
+        flying = spent(tmp_path / "run")
+        assert flying.requests >= 4
+        assert flying.tokens > 4 * 100
+
+
 def test_a_second_run_on_the_same_folder_is_refused(tmp_path: Path, server):
     from boostqa.run import Run
 
@@ -278,6 +299,16 @@ def test_a_wrong_option_costs_nothing(tmp_path: Path, server, words, message):
     done = boostqa("run", recipe, "--out", tmp_path / "run", *words, check=2)
     assert message in done.stderr
     assert server.stats()["requests"] == before
+
+
+def test_what_a_kill_at_the_first_write_left_does_not_block_the_folder(tmp_path: Path, server):
+    recipe = make_recipe(tmp_path, server.url, seeds=8)
+    left = tmp_path / "run" / ".run.json.0a1b.tmp"
+    left.parent.mkdir()
+    left.write_text("{")
+    boostqa("run", recipe, "--out", tmp_path / "run", "--until", "seeds")
+    boostqa("run", recipe, "--out", tmp_path / "run", "--until", "seeds")
+    assert not left.exists()
 
 
 def test_a_folder_that_is_not_a_run_is_left_alone(tmp_path: Path, server):

@@ -88,3 +88,23 @@ def test_starter_needs_a_folder(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="is in the way; give another folder"):
         write_starter(tmp_path / "file")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "models: {a: {base_url: sk-hidden, model: m}}",
+        "models: {a: {base_url: 'http://x:1/v1', model: m, dialect: sk-hidden}}",
+        "models: {a: {base_url: 'http://x:1/v1', model: m, json_mode: sk-hidden}}",
+        "models: {a: {base_url: 'http://x:1/v1', model: m, extra: {headers: {Authorization: sk-hidden}}}}",
+        "models: {a: {base_url: 'http://x:1/v1', model: m, extra: {api_key: sk-hidden}}}",
+        'models: {a: {api_key: "sk-hidden}}',
+    ],
+)
+def test_a_key_in_the_wrong_place_is_refused_and_not_repeated(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "recipe.yaml"
+    path.write_text(text)
+    with pytest.raises(UserError) as refused:
+        load(path)
+    assert "sk-hidden" not in str(refused.value)
+    assert "models" in str(refused.value) or "not valid YAML (line 1, column" in str(refused.value)

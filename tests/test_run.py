@@ -246,6 +246,19 @@ def test_until_stops_after_a_stage(finished, tmp_path: Path):
     assert not (tmp_path / "run" / "04-probe").exists()
 
 
+def test_until_a_stage_of_the_head_begins_no_round_however_often(finished, tmp_path: Path):
+    _, recipe, run, _, _ = finished
+    words = ("run", recipe, "--out", tmp_path / "run", "--until", "probe", "--reuse", run)
+    boostqa(*words)
+    for _ in range(2):
+        boostqa(*words)
+        assert [s["name"] for s in json.loads((tmp_path / "run" / "run.json").read_text())["segments"]] == [
+            "head"
+        ]
+    assert (tmp_path / "run" / "04-probe" / "manifest.json").exists()
+    assert not (tmp_path / "run" / "round-1").exists()
+
+
 def test_an_edited_plan_is_what_is_made(finished, tmp_path: Path):
     _, recipe, run, _, _ = finished
     out = tmp_path / "run"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 from boostqa.record import Labels, Record, Requested
-from boostqa.table import from_table, tally, to_table, without_parents
+from boostqa.table import from_table, tally, to_table, unrevoked
 
 
 def records() -> list[Record]:
@@ -34,9 +34,9 @@ def test_tally_counts_combinations_of_fields() -> None:
     assert tally(to_table([]), "id") == {}
 
 
-def test_rows_with_a_named_parent_are_left_out() -> None:
+def test_what_was_taken_down_and_what_comes_of_it_is_left_out() -> None:
     table = to_table(records()).slice(3)
-    left = without_parents(table, {"seed-1", "seed-9"}).column("id").to_pylist()
-    assert left == [r.id for r in records()[3:] if "seed-1" not in r.parents]
-    assert without_parents(table, set()).num_rows == table.num_rows
-    assert without_parents(table, {"seed-0"}).column("parents").to_pylist() == [[]] * 13
+    left = unrevoked(table, {"seed-1", "seed-9", "r3"}).column("id").to_pylist()
+    assert left == [r.id for r in records()[4:] if "seed-1" not in r.parents]
+    assert unrevoked(table, set()).num_rows == table.num_rows
+    assert unrevoked(table, {"seed-0"}).column("parents").to_pylist() == [[]] * 13

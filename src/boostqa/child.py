@@ -11,6 +11,7 @@ import asyncio
 import os
 import sys
 from collections.abc import Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 from typing import Any, TypeVar
@@ -30,6 +31,9 @@ from boostqa.worker import Worker
 T = TypeVar("T")
 TICK_SECONDS = 0.5
 """How often a worker process tells what it has done, for the display."""
+
+CLOSE_SECONDS = 3.0
+"""How long a worker process takes at most to write what it knows when it is told to end."""
 
 
 class Setup(msgspec.Struct, kw_only=True):
@@ -76,12 +80,25 @@ async def open_worker(
 
 
 def event_loop(main: Coroutine[Any, Any, T]) -> T:
-    """Runs `main` in a fresh event loop: uvloop's where it is installed."""
+    """Runs `main` in a fresh event loop: uvloop's where it is installed. Threads that `main` left are not awaited."""
     try:
         import uvloop
     except ImportError:
-        return asyncio.run(main)
-    return uvloop.run(main)
+        return asyncio.run(_with_threads(main))
+    return uvloop.run(_with_threads(main))
+
+
+async def _with_threads(main: Coroutine[Any, Any, T]) -> T:
+    asyncio.get_running_loop().set_default_executor(_Threads(thread_name_prefix="boostqa"))
+    return await main
+
+
+class _Threads(ThreadPoolExecutor):
+    """A loop waits for its threads when it ends; after Ctrl-C a shard or gather in work must not hold that up."""
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Lets go of the threads: a run's results are committed by renames, so none of theirs can be half there."""
+        super().shutdown(wait=False, cancel_futures=True)
 
 
 def pack(message: Any) -> bytes:
@@ -169,11 +186,16 @@ class Service:
                     self._grants.pop(message["n"]).set_result(msgspec.convert(message["grant"], Grant))
                 else:
                     worker.stopping = True
-            # End of input: the parent is done or gone. Nobody can answer an `ask` any more, so the stack is
-            # not unwound: what was answered is written, the rest belongs to the next run.
+            # End of input: the parent is done or gone. Calls in flight are booked as possibly billed. Nobody can
+            # answer an `ask` any more, so the stack is not unwound: the rest belongs to the next run.
             ticker.cancel()
             try:
-                await asyncio.wait_for(worker.writer.close(), 3)
+                async with asyncio.timeout(CLOSE_SECONDS):
+                    jobs = list(self._tasks)
+                    for job in jobs:
+                        job.cancel()
+                    await asyncio.gather(*jobs, return_exceptions=True)
+                    await worker.writer.close()
             finally:
                 os._exit(0)
 

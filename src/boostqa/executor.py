@@ -162,7 +162,6 @@ class _Child:
         Raises:
             BoostQAError: what kept the process from starting, such as a price that does not exist.
         """
-        self._ready = asyncio.get_running_loop().create_future()
         self._process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "boostqa.child",
             stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
@@ -179,7 +178,12 @@ class _Child:
                 self._process.stdin.write(pack(message))
 
     async def run(self, task: Task) -> None:
-        """Sends a task and waits for its end."""
+        """Sends a task, once the process is ready, and waits for its end.
+
+        Raises:
+            BoostQAError: what the task raised, or what kept a successor of a dead process from starting.
+        """
+        await asyncio.shield(self._ready)
         self._next += 1
         number = self._next
         future = self.waiting[number] = asyncio.get_running_loop().create_future()
@@ -195,20 +199,28 @@ class _Child:
         while (message := await unpack(self._process.stdout)) is not None:
             self._receive(message)
         code = await self._process.wait()
-        died: Exception = _Died(code)
         if not self._ready.done():
-            self._ready.set_exception(
-                ContractError(f"{self._name}: ended with exit code {code} while starting")
-            )
-        elif not self._closing:
+            self._fail(ContractError(f"{self._name}: ended with exit code {code} while starting"))
+            return
+        if not self._closing:
             self._executor.lost(self._name)
-            try:
-                await self.start()
-            except (BoostQAError, OSError) as error:
-                died = error
+            # Tasks that come from now on wait for the successor; those that the process had start again.
+            self._ready = asyncio.get_running_loop().create_future()
         for future in list(self.waiting.values()):
             if not future.done():
-                future.set_exception(died)
+                future.set_exception(_Died(code))
+        if not self._closing:
+            try:
+                await self.start()
+            except OSError as error:
+                self._fail(errors.StorageStop(f"{self._name}: cannot be started again: {error}"))
+            except BoostQAError:
+                return  # `_ready` holds it, for those who come with tasks
+
+    def _fail(self, error: BoostQAError) -> None:
+        """Tells all who wait for the process to be ready, now or later, why it is not."""
+        self._ready.set_exception(error)
+        self._ready.exception()  # marks it as seen: perhaps nobody comes
 
     def _receive(self, message: dict[str, Any]) -> None:
         if "ask" in message:
@@ -217,7 +229,7 @@ class _Child:
         elif "ready" in message:
             self._ready.set_result(None)
         elif "fatal" in message:
-            self._ready.set_exception(_rebuilt(message["fatal"], message["text"]))
+            self._fail(_rebuilt(message["fatal"], message["text"]))
         elif "tick" in message:
             self.usage = msgspec.convert(message["tick"], Usage)
         else:

@@ -129,7 +129,10 @@ def load(path: Path) -> Recipe:
     except OSError as error:
         raise UserError(f"{path}: cannot be read as a recipe ({error.strerror}); give a YAML file") from error
     except yaml.YAMLError as error:
-        raise UserError(f"{path}: not valid YAML: {error}") from error
+        # Not the whole error: it quotes the line, in which there may be a key.
+        mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
+        place = f" (line {mark.line + 1}, column {mark.column + 1})" if mark else ""
+        raise UserError(f"{path}: not valid YAML{place}: {problem or 'an unknown character'}") from None
     except UnicodeDecodeError as error:
         raise UserError(f"{path}: not UTF-8 text: {error}") from error
     if not isinstance(data, dict):
@@ -180,7 +183,7 @@ def _problems(error: ValidationError) -> Iterator[str]:
             given = item.get("input")
             # A text that is refused under `models` may be a key in the wrong place, or an address with one in it.
             shown = isinstance(given, (int, float, bool)) or (
-                isinstance(given, str) and (item["loc"][0] != "models" or item["type"] == "literal_error")
+                isinstance(given, str) and item["loc"][0] != "models"
             )
             value = f" (given: {given!r:.80})" if shown else ""
             yield f"{place}: {message}{value}" if place else message

@@ -166,25 +166,27 @@ class Run:
     def discard(self, paths: list[Path], entries: list[str]) -> None:
         """Forgets entries (`segment/name`) and removes their folders, safe against a kill at any moment.
 
-        First run.json forgets them, then each folder leaves its place by a rename, then it is removed; what a
-        kill leaves is swept at the next start. So no half-removed folder can be taken for a result.
+        First each folder leaves its place by a rename, then run.json forgets them, then it is removed; what a kill
+        leaves is swept at the next start. So no half-removed folder can be taken for a result, and none is left
+        behind whose recipe nobody knows.
 
         Raises:
             StorageStop: when a folder cannot be renamed or removed.
         """
-        for key in entries:
-            self.info["entries"].pop(key, None)
-        self.save()
         for path in paths:
             with storage_errors(path):
                 if path.exists():
                     path.rename(self.root / f".trash-{secrets.token_hex(6)}")
+        for key in entries:
+            self.info["entries"].pop(key, None)
+        self.save()
         self.sweep()
 
     def sweep(self) -> None:
         """Removes what killed sessions left half-written or half-removed in the run's own folder."""
-        for left in self.root.glob(".*.tmp"):
-            left.unlink(missing_ok=True)
+        for pattern in (".*.tmp", "ledger/**/*.tmp"):
+            for left in self.root.glob(pattern):
+                left.unlink(missing_ok=True)
         for trash in self.root.glob(".trash-*"):
             with storage_errors(trash):
                 shutil.rmtree(trash)

@@ -111,11 +111,12 @@ class Runner:
             ChangedRun: results of another recipe are in the folder.
             Stop: budget, provider, storage or the user ended the run; resumable.
         """
-        begun = {segment["name"] for segment in self.run.segments}
-        heads_only = until in _names("head") and until not in _names("round")
-        for segment in self.segments():
-            if heads_only and part_of(segment) == "round" and segment not in begun:
-                return
+        heads_only = until in _names("head") and until not in _names("round-1")
+        for segment in self.segments(heads_only=heads_only):
+            if heads_only and part_of(segment) == "round":
+                if self._manifest(segment, _names(segment)[-1]) is None:
+                    return
+                continue
             here = until if until in _names(segment) else None
             made = self._manifest(segment, here) is None
             await self._segment(executor, segment, here)
@@ -147,8 +148,11 @@ class Runner:
                     stage = self._stage(entry, segment["name"])
                     self.run.claim(segment["name"], entry.name, self.identity(entry, segment["name"], stage))
 
-    def segments(self) -> Iterator[str]:
-        """Segments begun earlier, then the head or a grown head for new sources, then rounds while wanted."""
+    def segments(self, *, heads_only: bool = False) -> Iterator[str]:
+        """Segments begun earlier, then the head or a grown head for new sources, then rounds while wanted.
+
+        With `heads_only` no round is begun.
+        """
         yield from [segment["name"] for segment in self.run.segments]
         begun = self._begun()
         gone = begun - set(self.recipe.source_names)
@@ -163,7 +167,7 @@ class Runner:
             name = f"grow-{grown}" if grown else "head"
             self.run.add_segment({"name": name, "sources": new})
             yield name
-        while (number := self._next_round()) is not None:
+        while not heads_only and (number := self._next_round()) is not None:
             segment = {"name": f"round-{number}"}
             self.run.add_segment(segment | ({"plan": self.plan_mark} if self.plan_mark else {}))
             yield f"round-{number}"

@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
+from fnmatch import fnmatch
 from pathlib import Path
 
 from boostqa.check import check_files, preflight, start_embedded
@@ -29,7 +30,7 @@ from boostqa.run import Run
 from boostqa.runner import Progress, Runner, Silent
 from boostqa.view import entry_folder
 
-STOP_SECONDS = 4.0
+STOP_SECONDS = 3.0
 """After Ctrl-C: how long records in work may finish; with the clean-up this stays below 5 s."""
 
 
@@ -101,7 +102,10 @@ def _open(root: Path) -> Run:
         run = Run.open(root)
         run.sweep()
         return run
-    strangers = sorted(path.name for path in root.iterdir() if path.name != ".lock")
+    # A kill during the very first write leaves a file of ours.
+    strangers = sorted(
+        p.name for p in root.iterdir() if not fnmatch(p.name, ".run.json.*.tmp") and p.name != ".lock"
+    )
     if strangers:
         raise UserError(
             f"--out {root}: holds {strangers[0]!r} but no run.json; give an empty or a new folder"
@@ -138,11 +142,16 @@ def _session(run: Run) -> Iterator[None]:
     try:
         yield
     except BaseException as error:
-        code = error.exit_code if isinstance(error, BoostQAError) else 1
         with suppress(BoostQAError, OSError):  # a full disk must not hide why the session ended
-            run.end_session(code, str(error))
+            run.end_session(_exit_code(error), str(error))
         raise
     run.end_session(0)
+
+
+def _exit_code(error: BaseException) -> int:
+    if isinstance(error, BoostQAError):
+        return error.exit_code
+    return Interrupted.exit_code if isinstance(error, KeyboardInterrupt) else 1
 
 
 async def _run(

@@ -118,18 +118,20 @@ def to_table(records: Iterable[Record]) -> pa.Table:
     return pa.Table.from_pylist([_plain(record) for record in records], schema=record_schema())
 
 
-def without_parents(table: pa.Table, ids: Collection[str]) -> pa.Table:
-    """The rows of a table with a column `parents` that have none of `ids` among them."""
+def unrevoked(table: pa.Table, revoked: Collection[str]) -> pa.Table:
+    """The rows of a table with columns `id` and `parents` that are not, and do not come from, what was taken down."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    if not ids:
+    if not revoked:
         return table
+    gone = pa.array(sorted(revoked), pa.string())
     parents = table.column("parents").combine_chunks()
-    hit = pc.is_in(pc.list_flatten(parents), value_set=pa.array(sorted(ids), pa.string()))
-    rows = pc.list_parent_indices(parents).filter(hit)
-    every = pa.array(range(table.num_rows), rows.type)
-    return table.filter(pc.invert(pc.is_in(every, value_set=rows)))
+    rows = pc.list_parent_indices(parents).filter(pc.is_in(pc.list_flatten(parents), value_set=gone))
+    descends = pc.is_in(pa.array(range(table.num_rows), rows.type), value_set=rows)
+    return table.filter(
+        pc.invert(pc.or_(descends, pc.is_in(table.column("id").combine_chunks(), value_set=gone)))
+    )
 
 
 def tally(table: pa.Table, *names: str) -> dict[tuple[Any, ...], int]:

@@ -272,6 +272,24 @@ def test_full_disk_stops_and_names_the_file(
     assert [entry["r"] for entry in entries(tmp_path)] == ["record-1"]
 
 
+def test_any_other_failure_of_a_write_is_heard_by_all_who_wait(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object) -> None:
+        raise MemoryError
+
+    async def go() -> None:
+        writer = LedgerWriter()
+        journal = writer.open(tmp_path, PLACE, "part-00000")
+        monkeypatch.setattr(ledger_module, "encode_frame", fails)
+        both = (journal.append(line(1)), journal.append(line(2)))
+        heard = await asyncio.wait_for(asyncio.gather(*both, return_exceptions=True), 5)
+        assert all(isinstance(each, StorageStop) and "MemoryError" in str(each) for each in heard)
+        await asyncio.wait_for(writer.close(), 5)
+
+    asyncio.run(go())
+
+
 @pytest.mark.parametrize(
     ("code", "remedy"), [(errno.ENOSPC, "free some space"), (errno.EPERM, "make it readable and writable")]
 )

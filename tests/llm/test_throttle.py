@@ -240,6 +240,31 @@ def test_nothing_but_429_for_long_means_down() -> None:
     with_throttle(go, tuning=Tuning(give_up_after=1.0))
 
 
+def test_nothing_but_429_without_a_hint_means_down_for_a_lone_caller_too() -> None:
+    async def go(throttle: Throttle, clock: Clock) -> None:
+        with pytest.raises(DownError):
+            while True:
+                permit = await throttle.acquire(1)
+                await clock.sleep(15)
+                throttle.done(permit, Ended.OVERLOAD)
+        assert clock.now < 1000 + 1100
+        assert throttle.in_flight == 0
+
+    with_throttle(go)
+
+
+def test_after_a_long_rest_an_endpoint_gets_another_chance() -> None:
+    async def go(throttle: Throttle, clock: Clock) -> None:
+        for permit in await fill(throttle):
+            throttle.done(permit, Ended.FAILURE)
+        assert throttle.open
+        clock.now += 10_000
+        throttle.done(await throttle.acquire(1), Ended.OK)
+        assert not throttle.open
+
+    with_throttle(go)
+
+
 @pytest.mark.parametrize(
     ("settings", "each", "seconds"), [({"rpm": 600}, 1, 20), ({"tpm": 60_000}, 500, 100)]
 )
@@ -274,6 +299,21 @@ def test_cancelled_waiter_leaves_no_hole() -> None:
         await asyncio.gather(*waiting[:2], return_exceptions=True)
         permit = await asyncio.wait_for(waiting[2], 1)
         throttle.done(permit, Ended.OK)
+        assert throttle.in_flight == 0
+
+    with_throttle(go, cap=1)
+
+
+def test_waiter_that_is_cancelled_and_passed_over_hears_of_its_cancelling_alone() -> None:
+    async def go(throttle: Throttle, clock: Clock) -> None:
+        first = await throttle.acquire(1)
+        waiting = [asyncio.create_task(throttle.acquire(1)) for _ in range(3)]
+        await asyncio.sleep(0)
+        for task in waiting:
+            task.cancel()
+        throttle.done(first, Ended.OK)  # goes through the queue before those that were cancelled can leave it
+        ended = await asyncio.gather(*waiting, return_exceptions=True)
+        assert all(isinstance(each, asyncio.CancelledError) for each in ended)
         assert throttle.in_flight == 0
 
     with_throttle(go, cap=1)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from boostqa.errors import UserError
-from boostqa.record import Labels, Record, SeedText
+from boostqa.record import Event, Labels, Record, SeedText
 from boostqa.stages.dataset import Dataset, DatasetConfig
 from harness import Committed, run_stage
 
@@ -65,6 +65,23 @@ def test_what_is_not_released_says_why() -> None:
         "e": ("unlabelled", "discipline Science, level -"),
     }
     assert len(release(records, surplus="keep").kept) == 5
+
+
+def test_what_was_taken_down_leaves_no_text() -> None:
+    seed = SeedText(id="s", question="secret question", answer="secret answer")
+    secret = item(
+        "a",
+        seed,
+        parents=["t", "s"],
+        solution="secret",
+        history=[Event(stage="x", action="y", detail="secret")],
+    )
+    reads = {"accepted": [Committed(kept=[secret, item("b")])], "plans": [Committed(states=PLAN)]}
+    out = run_stage(Dataset(DatasetConfig()), reads=reads, segment="final", revoked=frozenset({"s"}))
+    assert [record.id for record in out.kept] == ["b"]
+    (gone,) = out.dropped
+    assert (gone.id, gone.dropped and gone.dropped.reason, gone.parents) == ("a", "revoked", ["t", "s"])
+    assert "secret" not in repr(gone)
 
 
 def test_tokens_are_counted_by_the_tokenizer_of_the_recipe(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterator
 from pathlib import PurePath
 from typing import Any, Literal
 from urllib.parse import urlsplit
@@ -26,6 +27,22 @@ _HOSTS: dict[str, DialectName] = {"api.deepseek.com": "deepseek", "api.openai.co
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _SECRET = re.compile(r"(?:^|_)(?=[A-Za-z]*[0-9])[A-Za-z0-9]{20,}(?:_|$)")
 """A long run of letters and digits, which is in keys (`hf_...`) but not in names that people give."""
+
+
+_SECRET_NAME = re.compile(
+    r"api[-_]?key|authori[sz]ation|secret|password|bearer|access[-_]?token|^token$", re.I
+)
+
+
+def _names(value: Any) -> Iterator[str]:
+    """Names of all fields in plain data, however deep."""
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            yield str(name)
+            yield from _names(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _names(inner)
 
 
 class _Settings(BaseModel):
@@ -115,6 +132,18 @@ class ModelConfig(_Settings):
     terms: str | None = Field(default=None, json_schema_extra=_FREE)
     """Terms under which the provider lets its output be used; quoted in the dataset card."""
 
+    @field_validator("extra")
+    @classmethod
+    def _no_secret(cls, value: dict[str, Any]) -> dict[str, Any]:
+        # The recipe is copied into the run folder.
+        for name in _names(value):
+            if _SECRET_NAME.search(name):
+                raise ValueError(
+                    f"extra holds {name!r}, which looks like a secret; put it into an environment variable and name "
+                    "that in api_key_env"
+                )
+        return value
+
     @field_validator("base_url")
     @classmethod
     def _address(cls, value: str | list[str]) -> str | list[str]:
@@ -137,7 +166,7 @@ class ModelConfig(_Settings):
                     "put a key into an environment variable that api_key_env names"
                 )
             if parts.scheme not in {"http", "https"} or not parts.hostname:
-                raise ValueError(f"base_url {url!r} is no address; it should look like http://host:8000/v1")
+                raise ValueError("base_url is no address; it should look like http://host:8000/v1")
         return value if isinstance(value, str) else [url.rstrip("/") for url in urls]
 
     @model_validator(mode="after")

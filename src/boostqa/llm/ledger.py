@@ -353,4 +353,6 @@ def _write_all(batches: list[tuple[Journal, list[tuple[Line, bytes]]]]) -> Stora
             journal.write(pending)
         except OSError as error:
             return storage_stop(error, journal.place)
+        except Exception as error:  # noqa: BLE001 - whatever it is, those who wait must hear of it
+            return StorageStop(f"{journal.place}: cannot be written ({type(error).__name__}: {error})")
     return None

@@ -16,6 +16,7 @@ import math
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from enum import StrEnum
 
 import msgspec
@@ -185,6 +186,7 @@ class Throttle:
         self._failures = 0
         self._opened_at: float | None = None
         self._jammed_at: float | None = None
+        self._failed_at = 0.0
         self._open_until: float | None = None
         self._cooldown = self.tuning.cooldown
         self._probing = False
@@ -227,6 +229,8 @@ class Throttle:
         """
         await self._place()
         try:
+            if self._opened_at is not None and self._failed_at - self._opened_at > self.tuning.give_up_after:
+                raise DownError(f"no answer for {self.down_for():.0f} s")
             while (wait := self._delay()) > 0 or self._closed:
                 if self._closed:
                     raise ClosedError(self._closed)
@@ -265,7 +269,8 @@ class Throttle:
                 self.in_flight -= 1
                 self._wake()
             else:
-                self._queue.remove(turn)
+                with suppress(ValueError):  # `_wake` may have passed over it already
+                    self._queue.remove(turn)
             raise
 
     def close(self, why: str) -> None:
@@ -347,7 +352,7 @@ class Throttle:
             self._strain = self.tuning.slow
 
     def _slow_down(self, permit: Permit, retry_after: float) -> None:
-        now = self._clock()
+        now = self._failed_at = self._clock()
         if self._jammed_at is None:
             self._jammed_at = now
         elif now - self._jammed_at > self.tuning.give_up_jammed and self._opened_at is None:
@@ -362,7 +367,7 @@ class Throttle:
 
     def _fail(self, permit: Permit) -> None:
         self._failures += 1
-        now = self._clock()
+        now = self._failed_at = self._clock()
         if self._open_until is None:
             if self._failures >= self.tuning.trip:
                 self._open_until = now + self._cooldown

@@ -1,13 +1,14 @@
 """Which items a report shows: chosen by hash, never by taste, and spread over fields and drop reasons.
 
-Ids are hashes, so the smallest ids of a group are a random sample of it, the same at every look.
+Ids are hashes, so the smallest ids of a group are a random sample of it, the same at every look. Nothing that was
+taken down is shown.
 """
 
 from __future__ import annotations
 
 from bisect import insort
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from boostqa.record import Record
 from boostqa.report.facts import flat, release_files, shards
 from boostqa.run import Run
 from boostqa.shard import read_parquet
-from boostqa.table import from_table
+from boostqa.table import from_table, unrevoked
 
 _REASONS = 200
 """Groups (stage, reason) for which an example is kept; reasons are few, this only guards memory."""
@@ -38,7 +39,7 @@ def accepted_samples(run: Run, wanted: int) -> list[Record]:
     files = release_files(run)
     name = "field" if files else "labels.field"
     for path in files or shards(run, "round", "decontaminate"):
-        table = flat(path, ["id", name])
+        table = unrevoked(flat(path, ["id", "parents", name]), run.revoked)
         columns = (table.column(column).to_pylist() for column in ("id", name))
         for identifier, group in zip(*columns, strict=True):
             best = groups[group or ""]
@@ -57,7 +58,7 @@ def drop_examples(run: Run) -> list[Example]:
     for part in parts:
         for entry in entries(part):
             for path in shards(run, part, entry.name, "dropped"):
-                for reason, identifier in _smallest(path):
+                for reason, identifier in _smallest(path, run.revoked):
                     key = part, entry.name, reason
                     if (key in best or len(best) < _REASONS) and (identifier, path) < best.get(
                         key, ("~", path)
@@ -79,7 +80,7 @@ def dropped_for(run: Run, part: Part, name: str, reason: str, wanted: int) -> li
 
     best: list[tuple[str, Path]] = []
     for path in shards(run, part, name, "dropped"):
-        table = flat(path, ["id", "dropped.reason"])
+        table = unrevoked(flat(path, ["id", "parents", "dropped.reason"]), run.revoked)
         rows = table.filter(pc.equal(table.column("dropped.reason"), reason))
         best = sorted([*best, *((identifier, path) for identifier in rows.column("id").to_pylist())])[:wanted]
     found = _records({path for _, path in best}, [identifier for identifier, _ in best])
@@ -93,9 +94,10 @@ def in_turns(groups: dict[str, list[str]], wanted: int) -> list[str]:
     return [row[turn] for turn in range(turns) for row in rows if turn < len(row)][:wanted]
 
 
-def _smallest(path: Path) -> Iterable[tuple[str, str]]:
-    """(reason, smallest id) of a file of dropped records."""
-    rows = flat(path, ["id", "dropped.reason"]).group_by("dropped.reason").aggregate([("id", "min")])
+def _smallest(path: Path, revoked: Collection[str]) -> Iterable[tuple[str, str]]:
+    """(reason, smallest id) of a file of dropped records, without those that were taken down."""
+    table = unrevoked(flat(path, ["id", "parents", "dropped.reason"]), revoked)
+    rows = table.group_by("dropped.reason").aggregate([("id", "min")])
     return [(row["dropped.reason"], row["id_min"]) for row in rows.to_pylist()]
 
 

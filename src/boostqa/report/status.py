@@ -56,7 +56,11 @@ def print_table(numbers: dict[str, Any]) -> None:
     for warning in numbers["warnings"]:
         console.print(f"warning: {warning}")
     state = (
-        "running" if numbers["running"] else "complete" if numbers["complete"] else "not complete: resume it"
+        "running"
+        if numbers["running"]
+        else "complete"
+        if numbers["complete"]
+        else "not complete; `boostqa run` goes on"
     )
     console.print(f"state: {state}")
 

@@ -48,7 +48,7 @@ def next_steps(run: Run, numbers: dict[str, Any], setup: Setup) -> list[str]:
     if numbers["released"]:
         steps.append(f'load_dataset("parquet", data_dir="{run.root / "dataset"}")')
     if not numbers["complete"]:
-        steps.append("the same command again does what is missing")
+        steps.append("boostqa run on this folder, without --until, does what is missing")
     elif numbers["short"]:
         steps.append(
             f"{numbers['short']:,} of {numbers['quota']:,} planned items are missing: raise plan.rounds, "

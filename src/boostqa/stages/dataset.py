@@ -18,7 +18,7 @@ from pydantic import Field
 from boostqa.identity import digest_bytes, unit
 from boostqa.release import render_text, token_counter
 from boostqa.stage import Gather, Kit, Map, Stage, StageConfig, Step
-from boostqa.table import schema_of, tally, without_parents
+from boostqa.table import schema_of, tally, unrevoked
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -76,7 +76,7 @@ class Dataset(Stage):
         parts = [schema_of(_RANKED).empty_table()]
         for ref, table in kit.read_kept("accepted", ["id", "labels", "scores", "evidence", "parents"]):
             refs.append((ref, len(table)))
-            parts.append(_ranked(without_parents(table, kit.revoked)))
+            parts.append(_ranked(unrevoked(table, kit.revoked)))
         ranked = pa.concat_tables(parts).sort_by([(name, "ascending") for name in _RANKED])
         cuts, quotas, start = [], _quotas(kit), 0
         for cell, accepted in sorted(tally(ranked, "discipline", "level").items()):
@@ -103,7 +103,7 @@ class Dataset(Stage):
     def _decide(self, record: Record, cuts: dict[Cell, dict[str, Any]], kit: Kit) -> Record:
         revoked = kit.revoked.intersection(record.parents)
         if revoked:
-            return record.drop(kit.entry, "revoked", f"seed {min(revoked)} was taken down")
+            return _blank(record).drop(kit.entry, "revoked", f"seed {min(revoked)} was taken down")
         cell = _cell(msgspec.structs.asdict(record.labels))
         found = cuts[cell]
         rank = _rank(record.id, record.scores, record.evidence)
@@ -111,6 +111,13 @@ class Dataset(Stage):
             return record.drop(kit.entry, *_why_not(record, found))
         held = unit("split", _origin(record)) < self.config.validation_share
         return msgspec.structs.replace(record, split="validation" if held else "train")
+
+
+def _blank(record: Record) -> Record:
+    """What tells the record and nothing more: a text that was taken down must not stand in a published folder."""
+    from boostqa.record import Record
+
+    return Record(id=record.id, kind=record.kind, parents=record.parents, round=record.round)
 
 
 def _why_not(record: Record, found: dict[str, Any]) -> tuple[str, str]:

@@ -29,7 +29,7 @@ from boostqa.flows.supply import Seed, Supply, seed_rows
 from boostqa.flows.tasks import PLAN, Draw, edited_rows, task_record, task_rows
 from boostqa.record import Record
 from boostqa.stage import Gather, Kit, Map, Stage, StageConfig, State, Step
-from boostqa.table import schema_of, tally, without_parents
+from boostqa.table import schema_of, tally, unrevoked
 from boostqa.taxonomy import OTHER, levels, load
 from boostqa.text.allot import allot
 from boostqa.text.intervals import Share, shrink
@@ -202,14 +202,10 @@ class Plan(Stage):
 
     def _stock(self, kit: Kit) -> Stock:
         """How many seeds that may be used each discipline has, by their `stem`."""
-        import pyarrow as pa
-        import pyarrow.compute as pc
-
-        revoked = pa.array(sorted(kit.revoked), pa.string())
         stock: Stock = {}
-        for _, table in kit.read_kept("seeds", ["id", "labels"]):
-            table = table.filter(pc.invert(pc.is_in(table.column("id"), value_set=revoked)))
-            for (discipline, stem), count in tally(table, "labels.discipline", "labels.stem").items():
+        for _, table in kit.read_kept("seeds", ["id", "parents", "labels"]):
+            found = tally(unrevoked(table, kit.revoked), "labels.discipline", "labels.stem")
+            for (discipline, stem), count in found.items():
                 stock.setdefault(discipline or OTHER, Counter())[stem or "no"] += count
         return stock
 
@@ -304,8 +300,8 @@ class Plan(Stage):
         accepted: Counter[Cell] = Counter()
         hits: Counter[tuple[Cell, int]] = Counter()
         names = [f"{group}.{name}" for group in ("labels", "requested") for name in ("discipline", "level")]
-        for _, table in kit.read_kept("accepted", ["labels", "requested", "round", "parents"]):
-            found = tally(without_parents(table, kit.revoked), *names, "round")
+        for _, table in kit.read_kept("accepted", ["id", "labels", "requested", "round", "parents"]):
+            found = tally(unrevoked(table, kit.revoked), *names, "round")
             for (discipline, level, asked, at, round_), count in found.items():
                 accepted[discipline or OTHER, level or "unknown"] += count
                 if (discipline, level) == (asked, at):

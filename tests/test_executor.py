@@ -1,0 +1,108 @@
+"""The parent's side of a worker process: what becomes of tasks when the process dies."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from boostqa import executor
+from boostqa.child import Setup
+from boostqa.errors import ContractError
+from boostqa.executor import ProcessExecutor, _Child, _Died
+from boostqa.schedule import Task
+
+TASK = Task(segment="head", entry="annotate", step="label", kind="map", shard="part-0", segments=["head"])
+
+
+class Process:
+    """A process that does nothing; the test feeds its output and sees its input."""
+
+    def __init__(self) -> None:
+        self.stdout = asyncio.StreamReader()
+        self.stdin = self
+        self.got: list[bytes] = []
+
+    def write(self, data: bytes) -> None:
+        self.got.append(data)
+
+    async def wait(self) -> int:
+        return -9
+
+
+class Family(ProcessExecutor):
+    """An executor without processes of its own."""
+
+    def __init__(self) -> None:
+        self.names: list[str] = []
+
+    def setup_for(self, name: str) -> Setup:
+        return Setup(root="run", recipe={}, name=name)
+
+    def lost(self, name: str) -> None:
+        self.names.append(name)
+
+
+@pytest.fixture
+def processes(monkeypatch: pytest.MonkeyPatch) -> list[Process]:
+    """The processes that were spawned so far."""
+    made: list[Process] = []
+
+    async def spawn(*_: Any, **__: Any) -> Process:
+        await asyncio.sleep(0)
+        made.append(Process())
+        return made[-1]
+
+    monkeypatch.setattr(executor.asyncio, "create_subprocess_exec", spawn)
+    return made
+
+
+async def started(family: Family, processes: list[Process]) -> _Child:
+    child = _Child(family, "worker-0")
+    starting = asyncio.create_task(child.start())
+    await settled()
+    child._receive({"ready": True})
+    await starting
+    return child
+
+
+async def settled() -> None:
+    for _ in range(20):
+        await asyncio.sleep(0)
+
+
+def test_a_task_waits_for_the_successor_of_a_dead_process_and_runs_once(processes: list[Process]) -> None:
+    async def go() -> None:
+        family = Family()
+        child = await started(family, processes)
+        before = asyncio.create_task(child.run(TASK))
+        await settled()
+        processes[0].stdout.feed_eof()
+        await settled()
+        assert isinstance(before.exception(), _Died)
+        after = asyncio.create_task(child.run(TASK))
+        await settled()
+        assert len(processes[1].got) == 1  # its set-up; the task waits
+        child._receive({"ready": True})
+        await settled()
+        assert len(processes[1].got) == 2
+        child._receive({"n": 2})
+        await after
+        assert family.names == ["worker-0"]
+
+    asyncio.run(go())
+
+
+def test_a_process_that_cannot_be_started_again_swallows_no_task(processes: list[Process]) -> None:
+    async def go() -> None:
+        child = await started(Family(), processes)
+        processes[0].stdout.feed_eof()
+        await settled()
+        processes[1].stdout.feed_eof()
+        await settled()
+        for _ in range(2):
+            with pytest.raises(ContractError, match="worker-0: ended with exit code -9 while starting"):
+                await asyncio.wait_for(child.run(TASK), 5)
+
+    asyncio.run(go())
