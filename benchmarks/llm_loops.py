@@ -197,6 +197,22 @@ async def aiohttp_loop(options: Options) -> dict[str, float]:
         return await bare(options, call)
 
 
+async def transport_loop(options: Options) -> dict[str, float]:
+    """The engine's transport alone."""
+    from boostqa.llm.http import AiohttpTransport
+
+    headers = {"Content-Type": "application/json"}
+    transport = AiohttpTransport(options.concurrency)
+
+    async def call(body: bytes) -> int:
+        answer = await transport.request("POST", options.url + "/chat/completions", body, headers, _SECONDS)
+        return answer.status == 200
+
+    result = await bare(options, call)
+    await transport.close()
+    return result
+
+
 async def pyreqwest_loop(options: Options) -> dict[str, float]:
     """pyreqwest: reqwest and hyper in Rust threads."""
     from datetime import timedelta
@@ -316,6 +332,7 @@ SHARD = 5000
 CLIENTS: dict[str, Callable[[Options], Awaitable[dict[str, float]]]] = {
     "socket": socket_loop,
     "aiohttp": aiohttp_loop,
+    "transport": transport_loop,
     "pyreqwest": pyreqwest_loop,
     "pyqwest": pyqwest_loop,
     "httpx2": httpx2_loop,

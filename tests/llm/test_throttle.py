@@ -111,14 +111,29 @@ def test_longer_answers_count_against_their_own_kind_only() -> None:
     with_throttle(go)
 
 
-def test_fastest_answer_is_forgotten_after_two_windows() -> None:
-    baseline = Baseline(window=100)
-    assert baseline.ratio(1.0, 50, 0) == 1.0
-    assert baseline.ratio(2.0, 50, 50) == 2.0
-    assert baseline.ratio(2.0, 50, 150) == 2.0
-    assert baseline.ratio(2.0, 50, 250) == 1.0
-    assert baseline.ratio(1.9, 60, 260) == 1.0  # faster per token and as a whole
-    assert baseline.ratio(3.0, 50, 270) == pytest.approx(3.0 / 1.9)
+def test_latency_is_compared_with_its_lowest_mean_once_there_are_enough_answers() -> None:
+    baseline = Baseline()
+    assert all(baseline.ratio(1.0, 50) == 1.0 for _ in range(20))
+    assert 1.0 < baseline.ratio(2.0, 60) < 1.1  # one slow answer says little
+    assert [baseline.ratio(2.0, 60) for _ in range(60)][-1] > 1.9
+    assert baseline.ratio(9.0, 100) == 1.0  # the first of its length
+    baseline.forget()
+    assert all(baseline.ratio(2.0, 50) == 1.0 for _ in range(20))
+
+
+def test_baseline_is_learnt_anew_under_little_load() -> None:
+    async def go(throttle: Throttle, clock: Clock) -> None:
+        clock.now = 1000.0
+        await stream_of(throttle, clock, 100, 1.0)
+        await stream_of(throttle, clock, 300, 1.6)  # from now on the provider is slower
+        held = throttle.limit
+        clock.now = 1201.0
+        await stream_of(throttle, clock, int(held) + 10, 1.6)
+        assert throttle.limit < 0.6 * held
+        await stream_of(throttle, clock, 3 * int(held), 1.6)
+        assert throttle.limit > held  # and rises again, since nothing is slower than it was then
+
+    with_throttle(go, cap=1000)
 
 
 def test_idle_endpoint_does_not_raise_the_limit() -> None:

@@ -110,7 +110,7 @@ class Clients:
             cap,
             rpm=None if config.rpm is None else config.rpm / self._share,
             tpm=None if config.tpm is None else config.tpm / self._share,
-            tuning=Tuning(give_up_after=config.give_up_after),
+            tuning=Tuning.shared(self._share, give_up_after=config.give_up_after),
         )
         return self._throttles[place]
 

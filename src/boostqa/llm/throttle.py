@@ -21,6 +21,10 @@ from enum import StrEnum
 
 import msgspec
 
+_SETTLED = 8
+"""Answers of one length after which their mean latency is worth comparing."""
+_LONG = 128
+"""Tokens from which on the time before the first one matters little."""
 PACE = 0.99
 """Share of a cap on requests or tokens a minute that is used: the provider counts with a clock of its own."""
 BURST_S = 0.1
@@ -49,17 +53,18 @@ class Tuning(msgspec.Struct, frozen=True, kw_only=True):
 
     start: int = 16
     """First limit, where the cap allows it."""
-    slow: float = 1.4
-    """Mean of latency over baseline above which the limit no longer rises."""
-    queued: float = 1.8
+    slow: float = 1.5
+    """Latency over baseline above which the limit no longer rises."""
+    queued: float = 2.0
     """The same above which the limit is lowered."""
     cut: float = 0.7
     ease: float = 0.9
     """Factor on the limit when answers are queued."""
     pause: float = 1.0
     """Least seconds between two cuts."""
-    window: float = 300.0
-    """Seconds for which the fastest answer of a length is remembered, and as long again."""
+    relearn: float = 300.0
+    """Seconds after which the baseline is learnt anew under a quarter of the load if answers are slower than it; by the
+    clock, so that all workers of a machine do it at the same time."""
     trip: int = 8
     """Failures in a row that open the breaker."""
     cooldown: float = 1.0
@@ -70,6 +75,11 @@ class Tuning(msgspec.Struct, frozen=True, kw_only=True):
     """Seconds after which an open breaker means that the endpoint is down for good."""
     give_up_jammed: float = 900.0
     """Seconds of nothing but 429 after which the same is assumed."""
+
+    @classmethod
+    def shared(cls, workers: int, *, give_up_after: float) -> Tuning:
+        """The constants for one of several workers, which together start as carefully as a single one."""
+        return cls(start=max(1, math.ceil(cls().start / workers)), give_up_after=give_up_after)
 
 
 class DownError(Exception):
@@ -95,30 +105,34 @@ class Permit(msgspec.Struct):
 
 
 class Baseline:
-    """How long answers take on an idle server: the fastest of the last minutes, by length (factors of two)."""
+    """How long answers take, against how long they took when load was lowest.
 
-    def __init__(self, window: float) -> None:
-        self._window = window
-        self._turned = float("-inf")
-        self._now: dict[int, tuple[float, float]] = {}
-        self._before: dict[int, tuple[float, float]] = {}
+    Long answers are compared by the time per token, shorter ones by the whole time among those of about their length.
+    """
 
-    def ratio(self, latency: float, completion: int, now: float) -> float:
-        """Times that `latency` is above the baseline, at least 1; takes note of it.
+    class _Kind(msgspec.Struct):
+        count: int = 0
+        mean: float = 0.0
+        least: float = float("inf")
 
-        Compared are the whole and the time per token, and the smaller ratio counts: within a factor of two, a
-        longer answer takes longer, and a short one has fewer tokens to spread its start over.
-        """
-        if now - self._turned >= self._window:
-            self._before, self._now, self._turned = self._now, {}, now
-        kind = completion.bit_length()
-        each = latency / max(1, completion)
-        whole, token = self._now.get(kind) or (latency, each)
-        self._now[kind] = whole, token = min(whole, latency), min(token, each)
-        old = self._before.get(kind)
-        if old is not None:
-            whole, token = min(whole, old[0]), min(token, old[1])
-        return min(latency / whole, each / token) if whole > 0 else 1.0
+    def __init__(self) -> None:
+        self._kinds: dict[int, Baseline._Kind] = {}
+
+    def ratio(self, latency: float, completion: int) -> float:
+        """Running mean of the latency of answers of this kind over its lowest value; takes note of it."""
+        if completion >= _LONG:
+            latency /= completion
+        kind = self._kinds.setdefault(min(completion, _LONG).bit_length(), Baseline._Kind())
+        kind.count += 1
+        kind.mean += (latency - kind.mean) / min(kind.count, 2 * _SETTLED)
+        if kind.count < _SETTLED:
+            return 1.0
+        kind.least = min(kind.least, kind.mean)
+        return kind.mean / kind.least if kind.least > 0 else 1.0
+
+    def forget(self) -> None:
+        """Learn anew."""
+        self._kinds.clear()
 
 
 class Bucket:
@@ -175,9 +189,12 @@ class Throttle:
         self._requests = Bucket(rpm, clock) if rpm else None
         self._tokens = Bucket(tpm, clock) if tpm else None
         self._queue: deque[asyncio.Future[None]] = deque()
-        self._baseline = Baseline(self.tuning.window)
+        self._baseline = Baseline()
         self._strain = 1.0
         """Mean of latency over baseline of late."""
+        self._turn = 0
+        self._dip = (0, 0.0)
+        """Answers to learn from under little load, and the limit to go back to."""
         self._starting = True
         """Until the first sign of load."""
         self._sleeping = 0
@@ -337,10 +354,12 @@ class Throttle:
         self._failures = 0
         self._open_until = self._opened_at = self._jammed_at = None
         self._cooldown = self.tuning.cooldown
-        ratio = self._baseline.ratio(now - permit.sent, completion, now)
         if not permit.full or permit.sent <= self._last_cut:
             return  # says nothing of the limit as it is now
-        self._strain += (ratio - self._strain) / max(4.0, self.limit)
+        ratio = self._baseline.ratio(now - permit.sent, completion)
+        self._strain += (ratio - self._strain) / _SETTLED
+        if self._relearns(now):
+            return
         if self._strain <= self.tuning.slow:
             rise = 1.0 if self._starting else 1 / math.sqrt(self.limit)
             self.limit = min(float(self.cap), self.limit + rise)
@@ -350,6 +369,27 @@ class Throttle:
             self.limit = max(1.0, self.limit * self.tuning.ease)
             self._last_cut = now
             self._strain = self.tuning.slow
+
+    def _relearns(self, now: float) -> bool:
+        """Whether the limit is lowered for a while, to see how fast answers come without a queue."""
+        left, limit = self._dip
+        if left:
+            self._dip = left - 1, limit
+            if left == 1:
+                self.limit = max(self.limit, limit)
+            return True
+        turn = int(now / self.tuning.relearn)
+        if turn == self._turn:
+            return False
+        self._turn = turn
+        if self._strain <= 1.2:
+            return False
+        self._dip = 2 * _SETTLED, self.limit
+        self.limit = max(1.0, self.limit / 4)
+        self._baseline.forget()
+        self._strain = 1.0
+        self._last_cut = now
+        return True
 
     def _slow_down(self, permit: Permit, retry_after: float) -> None:
         now = self._failed_at = self._clock()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import time
 from collections import Counter
 from typing import Any
@@ -75,7 +76,9 @@ class Gate:
 
     async def work(self, tokens: int, extra: float) -> None:
         """Take the time of a reply, in a slot if they are limited."""
-        seconds = self.persona.latency_s + self.persona.token_s * tokens + extra
+        persona = self.persona
+        seconds = persona.latency_s + persona.token_s * tokens + extra
+        seconds += persona.spread_s and persona.spread_s * random.random()
         if self.slots is None:
             if seconds > 0:
                 await asyncio.sleep(seconds)

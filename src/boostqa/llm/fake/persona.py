@@ -79,6 +79,8 @@ class Persona(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """Seconds per reply before the first token."""
     token_s: float = 0.0
     """Seconds per generated token."""
+    spread_s: float = 0.0
+    """Up to so many seconds more per reply, at random, so that answers do not come in bursts."""
     slots: int = 0
     """Replies worked on at once, the rest queues without bound; 0: no limit."""
     max_in_flight: int = 0

@@ -1,0 +1,65 @@
+"""A process that pays for N requests in shards, as a worker does, and may be killed at any moment.
+
+python paying.py URL RUN_DIR REQUESTS SHARD
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from pathlib import Path
+
+from boostqa.llm.clients import Clients
+from boostqa.llm.config import ModelConfig
+from boostqa.llm.ledger import LedgerWriter, current_journal, current_record
+from boostqa.llm.ledger_files import Index, index_path, index_run
+from boostqa.llm.model import Message, Request
+
+PLACE = ("round-1", "synthesize", "write")
+
+
+def request_of(n: int) -> Request:
+    return Request(messages=(Message("user", f"Write question {n} and its answer."),), max_tokens=600)
+
+
+async def pay(url: str, run: Path, requests: int, shard: int) -> None:
+    index_run(run)
+    config = ModelConfig.model_validate(
+        {"base_url": url, "model": "m", "dialect": "vllm", "concurrency": 256, "prices": {"input": 1, "output": 2}}
+    )
+    async with LedgerWriter() as writer, Clients({"m": config}) as clients:
+        index, model = Index(index_path(run)), clients.model("m", "teacher")
+        starts = iter(range(0, requests, shard))
+
+        async def shards() -> None:
+            for start in starts:
+                done = run / f"part-{start:06d}.done"
+                if done.exists():
+                    continue
+                journal = writer.open(run, PLACE, f"part-{start:06d}", index)
+                current_journal.set(journal)
+                rows = iter(range(start, min(start + shard, requests)))
+
+                async def lane() -> list[str]:
+                    keys = []
+                    for n in rows:
+                        current_record.set(f"record-{n}")
+                        reply = await model.chat(request_of(n))
+                        assert reply.ok, reply.error
+                        keys.append(f"{n} {reply.key} {len(reply.text)}")
+                    return keys
+
+                found = await asyncio.gather(*(lane() for _ in range(128)))
+                temp = done.with_suffix(f".{os.getpid()}")
+                temp.write_text("\n".join(key for keys in found for key in keys))
+                await journal.close()
+                temp.rename(done)
+
+        await asyncio.gather(shards(), shards())
+
+
+if __name__ == "__main__":
+    import uvloop
+
+    uvloop.run(pay(sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])))
