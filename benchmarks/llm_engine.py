@@ -148,8 +148,8 @@ def show(setting: tuple[int, float, int], result: dict[str, dict[str, float]]) -
     if "engine" in result:
         run = result["engine"]
         print(
-            f"\nengine: first request after {run['first_s']:.2f} s and {run['first_cpu_s']:.2f} CPU s; ledger bytes per "
-            f"reply byte {run['disk_running']:.2f} while running, {run['disk_rest']:.2f} at rest",
+            f"\nengine: first request after {run['first_s']:.2f} s and {run['first_cpu_s']:.2f} CPU s; ledger bytes "
+            f"per reply byte {run['disk_running']:.2f} while running, {run['disk_rest']:.2f} at rest",
             flush=True,
         )
 

@@ -25,7 +25,11 @@ Call = Callable[[bytes], Awaitable[int]]
 SYSTEM = "You write exam questions with full solutions. Answer with JSON: question, solution, answer."
 SCHEMA = {
     "type": "object",
-    "properties": {"question": {"type": "string"}, "solution": {"type": "string"}, "answer": {"type": "string"}},
+    "properties": {
+        "question": {"type": "string"},
+        "solution": {"type": "string"},
+        "answer": {"type": "string"},
+    },
     "required": ["question", "solution", "answer"],
 }
 _SECONDS = 120
@@ -58,7 +62,9 @@ def prompts(options: Options) -> Iterator[str]:
 def body_of(prompt: str) -> bytes:
     """What every client sends."""
     messages = [{"role": "system", "content": SYSTEM}, {"role": "user", "content": prompt}]
-    return msgspec.json.encode({"model": "bench", "messages": messages, "max_tokens": 2048, "temperature": 0.7})
+    return msgspec.json.encode(
+        {"model": "bench", "messages": messages, "max_tokens": 2048, "temperature": 0.7}
+    )
 
 
 class Clock:
@@ -181,7 +187,7 @@ async def socket_loop(options: Options) -> dict[str, float]:
 
 
 async def aiohttp_loop(options: Options) -> dict[str, float]:
-    """aiohttp with its defaults but for the size of the pool."""
+    """The library of the engine, aiohttp, with its defaults but for the size of the pool."""
     import aiohttp
 
     headers = {"Content-Type": "application/json"}

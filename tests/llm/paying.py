@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 from boostqa.llm.clients import Clients
@@ -26,7 +27,13 @@ def request_of(n: int) -> Request:
 async def pay(url: str, run: Path, requests: int, shard: int) -> None:
     index_run(run)
     config = ModelConfig.model_validate(
-        {"base_url": url, "model": "m", "dialect": "vllm", "concurrency": 256, "prices": {"input": 1, "output": 2}}
+        {
+            "base_url": url,
+            "model": "m",
+            "dialect": "vllm",
+            "concurrency": 256,
+            "prices": {"input": 1, "output": 2},
+        }
     )
     async with LedgerWriter() as writer, Clients({"m": config}) as clients:
         index, model = Index(index_path(run)), clients.model("m", "teacher")
@@ -41,7 +48,7 @@ async def pay(url: str, run: Path, requests: int, shard: int) -> None:
                 current_journal.set(journal)
                 rows = iter(range(start, min(start + shard, requests)))
 
-                async def lane() -> list[str]:
+                async def lane(rows: Iterator[int] = rows) -> list[str]:
                     keys = []
                     for n in rows:
                         current_record.set(f"record-{n}")

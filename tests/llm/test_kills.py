@@ -24,7 +24,14 @@ SHARD = 500
 
 
 def start(server: Server, run: Path, requests: int) -> subprocess.Popen[bytes]:
-    command = [sys.executable, str(Path(__file__).with_name("paying.py")), server.url, str(run), str(requests), str(SHARD)]
+    command = [
+        sys.executable,
+        str(Path(__file__).with_name("paying.py")),
+        server.url,
+        str(run),
+        str(requests),
+        str(SHARD),
+    ]
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     return subprocess.Popen(command, env=env, stdin=subprocess.DEVNULL)
 

@@ -8,7 +8,8 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from boostqa.llm.throttle import Baseline, ClosedError, DownError, Ended, Permit, Throttle, Tuning
+from boostqa.llm.pace import Baseline
+from boostqa.llm.throttle import ClosedError, DownError, Ended, Permit, Throttle, Tuning
 
 
 class Clock:
@@ -245,11 +246,14 @@ def test_closing_wakes_those_who_sleep() -> None:
     with_throttle(go)
 
 
-def test_nothing_but_429_for_long_means_down() -> None:
+@pytest.mark.parametrize("retry_after", [0.0, 20.0])
+def test_nothing_but_429_for_long_means_down(retry_after: float) -> None:
     async def go(throttle: Throttle, clock: Clock) -> None:
-        with pytest.raises(DownError):
+        with pytest.raises(DownError, match="no answer for 9"):
             while True:
-                throttle.done(await throttle.acquire(1), Ended.OVERLOAD, retry_after=20)
+                permit = await throttle.acquire(1)
+                clock.now += 1
+                throttle.done(permit, Ended.OVERLOAD, retry_after=retry_after)
         assert clock.now < 1000 + 1100
 
     with_throttle(go, tuning=Tuning(give_up_after=1.0))

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+from collections.abc import Iterator
 
 from boostqa.llm.sending import Replica, Sender, Sent
 from boostqa.llm.throttle import Throttle, Tuning
-from llm.virtual import LimitedServer, SimTransport, SlotServer, run_virtual
+from llm.virtual import FaultyServer, LimitedServer, SimTransport, SlotServer, run_virtual
 
 WORKERS = 16
 
@@ -20,7 +21,12 @@ def senders(urls: list[str], transport: SimTransport, *, cap: int, rpm: float | 
         replicas = [
             Replica(
                 url,
-                Throttle(cap, rpm=rpm and rpm / WORKERS, tuning=Tuning.shared(WORKERS, give_up_after=120), clock=clock),
+                Throttle(
+                    cap,
+                    rpm=rpm and rpm / WORKERS,
+                    tuning=Tuning.shared(WORKERS, give_up_after=120),
+                    clock=clock,
+                ),
             )
             for url in urls
         ]
@@ -51,9 +57,7 @@ async def keep_busy(workers: list[Sender], lanes: int, seconds: float) -> None:
 def test_servers_that_queue_without_bound_are_kept_busy_and_nobody_times_out() -> None:
     async def go() -> None:
         # Eight servers with 64 slots each, one of them three times slower: 3 s and 9 s an answer, 0.4 to 45 s in all.
-        servers = {
-            f"http://s{n}": SlotServer(64, 0.0225 if n == 3 else 0.0075, seed=n) for n in range(8)
-        }
+        servers = {f"http://s{n}": SlotServer(64, 0.0225 if n == 3 else 0.0075, seed=n) for n in range(8)}
         workers = senders(list(servers), SimTransport(servers), cap=64)
         await keep_busy(workers, lanes=256, seconds=120)
         capacity = sum(server.slots / server.per_token for server in servers.values()) * 120
@@ -75,5 +79,50 @@ def test_account_limit_is_used_by_all_workers_together_and_never_passed() -> Non
         await busy
         assert server.refused == 0
         assert (server.good - before) / (500 * 40) >= 0.98
+
+    run_virtual(go())
+
+
+def test_under_mixed_faults_each_call_gets_a_fate_and_afterwards_the_rate_is_back_within_ten_seconds() -> (
+    None
+):
+    async def go() -> None:
+        clock = asyncio.get_running_loop().time
+        server = FaultyServer(seed=5)
+        throttle = Throttle(256, tuning=Tuning.shared(1, give_up_after=120), clock=clock)
+        transport = SimTransport({"http://s": server})
+        sender = Sender(
+            "models.m", [Replica("http://s", throttle)], transport, key=None, timeout=5, retries=5
+        )
+        fates = []
+
+        async def lane(numbers: Iterator[int]) -> None:
+            for n in numbers:
+                sent = Sent()
+                await sender.send("/x", b"{}", tokens=500, key=f"{n:032x}", sent=sent)
+                fates.append((n, sent.raw is not None, sent.error))
+
+        async def rate(seconds: float) -> float:
+            before = server.good
+            await asyncio.sleep(seconds)
+            return (server.good - before) / seconds
+
+        numbers = iter(range(30_000))
+        lanes = asyncio.gather(*(lane(numbers) for _ in range(400)))
+        await asyncio.sleep(10)
+        fault_free = await rate(10)
+        server.share = 0.2
+        await asyncio.sleep(30)
+        during = await rate(10)
+        server.share = 0.0
+        await asyncio.sleep(10)
+        recovered = await rate(10)
+        await lanes
+        assert all(server.faults.values())
+        assert sorted(n for n, _, _ in fates) == list(range(30_000))
+        assert all(good or "given up after" in error for _, good, error in fates)
+        assert sum(good for _, good, _ in fates) > 29_900
+        assert recovered >= 0.9 * fault_free, (fault_free, during, recovered)
+        assert during > 0
 
     run_virtual(go())

@@ -127,7 +127,7 @@ class LimitedServer:
 class SimTransport:
     """`Transport` to simulated servers by the beginning of their address."""
 
-    def __init__(self, servers: Mapping[str, SlotServer | LimitedServer]) -> None:
+    def __init__(self, servers: Mapping[str, SlotServer | LimitedServer | FaultyServer]) -> None:
         self.servers = servers
 
     async def request(
@@ -137,3 +137,34 @@ class SimTransport:
 
     async def close(self) -> None:
         pass
+
+
+class FaultyServer:
+    """Answers after 0.4 to 0.6 s, but for a share of the requests one of `FAULTS` happens."""
+
+    FAULTS = ("429", "429 with Retry-After", "500", "503", "reset", "hang", "cut", "broken JSON")
+
+    def __init__(self, seed: int) -> None:
+        self.share = 0.0
+        self.good = 0
+        self.faults: dict[str, int] = dict.fromkeys(self.FAULTS, 0)
+        self._random = random.Random(seed)
+
+    async def answer(self, timeout: float) -> Response:
+        fault = self._random.choice(self.FAULTS) if self._random.random() < self.share else ""
+        if fault:
+            self.faults[fault] += 1
+        if fault.startswith("429"):
+            return Response(429, b"{}", "0.5" if "Retry" in fault else "")
+        if fault == "hang":
+            await asyncio.sleep(timeout)
+            raise WireError("timeout", "no whole answer in time", sent=True)
+        await asyncio.sleep(self._random.uniform(0.4, 0.6))
+        if fault in {"500", "503"}:
+            return Response(int(fault), b"{}")
+        if fault in {"reset", "cut"}:
+            raise WireError("reset" if fault == "reset" else "cut", "the connection broke", sent=True)
+        usage = {"prompt_tokens": 100, "completion_tokens": 300}
+        body = msgspec.json.encode({"choices": [{"message": {"content": "fine"}}], "usage": usage})
+        self.good += not fault
+        return Response(200, body[:30] if fault else body)

@@ -26,7 +26,7 @@ MAX_BODY = 64 << 20
 """Bytes of one answer; more is cut off as a failure, since a server gone mad must not fill the memory."""
 _USER = re.compile(r"(?<=//)[^/\s]*@")
 """User and password in an address."""
-Kind = Literal["timeout", "dns", "tls", "refused", "reset", "cut", "too_large", "proxy"]
+Kind = Literal["timeout", "dns", "certificate", "tls", "refused", "reset", "cut", "too_large", "proxy"]
 
 
 class Response(msgspec.Struct, frozen=True):
@@ -155,6 +155,8 @@ def _named(error: Exception) -> WireError:
         return WireError("timeout", "no whole answer in time", sent=True)
     if isinstance(error, aiohttp.ClientConnectorDNSError):
         return WireError("dns", text, sent=False)
+    if isinstance(error, (aiohttp.ClientConnectorCertificateError, ssl.SSLCertVerificationError)):
+        return WireError("certificate", text, sent=False)
     if isinstance(error, (aiohttp.ClientSSLError, ssl.SSLError)):
         return WireError("tls", text, sent=False)
     if isinstance(error, aiohttp.ClientHttpProxyError):

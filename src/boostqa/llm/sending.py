@@ -2,8 +2,9 @@
 
 Retried is only what can succeed: time-outs, broken connections, 408, 409, 425, 429, 5xx, and answers with
 status 200 that are no replies. A 429 is waited out and does not count as a try; neither does a failed probe
-of an endpoint that is down. A wrong key, an empty account or an unknown model stop the run; so does an
-endpoint from which nothing but failures come. Everything else that fails is this one call's own failure.
+of an endpoint that is down. A wrong key, an empty account, an unknown model or a certificate that cannot be
+trusted stop the run; so does an endpoint from which nothing but failures come. Everything else that fails is this
+one call's own failure.
 """
 
 from __future__ import annotations
@@ -193,6 +194,14 @@ class Sender:
             sent.seconds = time.monotonic() - start
             sent.tries += 1
             sent.unanswered += int(error.sent and sent.seconds >= _BILLABLE_AFTER)
+            if error.kind == "certificate":
+                replica.throttle.done(permit, Ended.FAILURE)
+                why = (
+                    f"{self._place} ({replica.url}): {error}; mend the certificate, or name the file of the "
+                )
+                why += "authority that signed it in SSL_CERT_FILE, then run the same command again"
+                self._give_up(why)
+                raise ProviderStop(why) from error
             ended = Ended.STRUGGLE if error.kind == "timeout" else Ended.FAILURE
             result = _Again(ended, f"{replica.url}: {error}", counts=not permit.probe)
         except BaseException:

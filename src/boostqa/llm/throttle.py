@@ -21,14 +21,8 @@ from enum import StrEnum
 
 import msgspec
 
-_SETTLED = 8
-"""Answers of one length after which their mean latency is worth comparing."""
-_LONG = 128
-"""Tokens from which on the time before the first one matters little."""
-PACE = 0.99
-"""Share of a cap on requests or tokens a minute that is used: the provider counts with a clock of its own."""
-BURST_S = 0.1
-"""Seconds' worth of such a cap that may go out at once."""
+from boostqa.llm.pace import SETTLED, Baseline, Bucket
+
 NAP = 1.0
 """Most seconds that a waiting call sleeps before it looks again whether it still makes sense to wait."""
 
@@ -104,67 +98,6 @@ class Permit(msgspec.Struct):
     """Whether the limit was (nearly) used up, so that its latency says something about it."""
 
 
-class Baseline:
-    """How long answers take, against how long they took when load was lowest.
-
-    Long answers are compared by the time per token, shorter ones by the whole time among those of about their length.
-    """
-
-    class _Kind(msgspec.Struct):
-        count: int = 0
-        mean: float = 0.0
-        least: float = float("inf")
-
-    def __init__(self) -> None:
-        self._kinds: dict[int, Baseline._Kind] = {}
-
-    def ratio(self, latency: float, completion: int) -> float:
-        """Running mean of the latency of answers of this kind over its lowest value; takes note of it."""
-        if completion >= _LONG:
-            latency /= completion
-        kind = self._kinds.setdefault(min(completion, _LONG).bit_length(), Baseline._Kind())
-        kind.count += 1
-        kind.mean += (latency - kind.mean) / min(kind.count, 2 * _SETTLED)
-        if kind.count < _SETTLED:
-            return 1.0
-        kind.least = min(kind.least, kind.mean)
-        return kind.mean / kind.least if kind.least > 0 else 1.0
-
-    def forget(self) -> None:
-        """Learn anew."""
-        self._kinds.clear()
-
-
-class Bucket:
-    """At most `per_minute` units a minute, evenly, so that no second sees more than its share."""
-
-    def __init__(self, per_minute: float, clock: Callable[[], float]) -> None:
-        self._rate = PACE * per_minute / 60
-        self._burst = max(1.0, self._rate * BURST_S)
-        self._level = self._burst
-        self._clock = clock
-        self._at = clock()
-
-    def take(self, amount: float) -> None:
-        """Use `amount`; the level may go below zero, which delays those who come later."""
-        self._refill()
-        self._level -= amount
-
-    def give(self, amount: float) -> None:
-        """Return what was taken too much."""
-        self._level = min(self._burst, self._level + amount)
-
-    def wait(self, ahead: int) -> float:
-        """Seconds until something may be taken again by one who has `ahead` others waiting before it."""
-        self._refill()
-        return 0.0 if self._level > 0 else (1e-3 + ahead - self._level) / self._rate
-
-    def _refill(self) -> None:
-        now = self._clock()
-        self._level = min(self._burst, self._level + max(0.0, now - self._at) * self._rate)
-        self._at = now
-
-
 class Throttle:
     """See the module docstring. One object per address and model, used within one event loop."""
 
@@ -199,11 +132,13 @@ class Throttle:
         """Until the first sign of load."""
         self._sleeping = 0
         self._last_cut = float("-inf")
+        self._peak = 0.0
+        """The limit before the cuts of late."""
         self._hold_until = float("-inf")
         self._failures = 0
         self._opened_at: float | None = None
         self._jammed_at: float | None = None
-        self._failed_at = 0.0
+        self._down = ""
         self._open_until: float | None = None
         self._cooldown = self.tuning.cooldown
         self._probing = False
@@ -246,11 +181,11 @@ class Throttle:
         """
         await self._place()
         try:
-            if self._opened_at is not None and self._failed_at - self._opened_at > self.tuning.give_up_after:
-                raise DownError(f"no answer for {self.down_for():.0f} s")
-            while (wait := self._delay()) > 0 or self._closed:
+            while (wait := self._delay()) > 0 or self._closed or self._down:
                 if self._closed:
                     raise ClosedError(self._closed)
+                if self._down:
+                    raise DownError(self._down)
                 if not wait_shut and self.shut:
                     raise ShutError
                 if self.down_for() > self.tuning.give_up_after:
@@ -352,21 +287,24 @@ class Throttle:
     def _succeed(self, permit: Permit, completion: int) -> None:
         now = self._clock()
         self._failures = 0
+        self._down = ""
         self._open_until = self._opened_at = self._jammed_at = None
         self._cooldown = self.tuning.cooldown
         if not permit.full or permit.sent <= self._last_cut:
             return  # says nothing of the limit as it is now
         ratio = self._baseline.ratio(now - permit.sent, completion)
-        self._strain += (ratio - self._strain) / _SETTLED
+        self._strain += (ratio - self._strain) / SETTLED
         if self._relearns(now):
             return
         if self._strain <= self.tuning.slow:
-            rise = 1.0 if self._starting else 1 / math.sqrt(self.limit)
-            self.limit = min(float(self.cap), self.limit + rise)
+            # After a series of cuts that has ended, as at first: back to where one cut would have led.
+            quiet = now - self._last_cut > 2 * self.tuning.pause
+            fast = self._starting or (quiet and self.limit < self.tuning.cut * self._peak)
+            self.limit = min(float(self.cap), self.limit + (1.0 if fast else 1 / math.sqrt(self.limit)))
             return
         self._starting = False
         if self._strain > self.tuning.queued and now - self._last_cut >= self.tuning.pause:
-            self.limit = max(1.0, self.limit * self.tuning.ease)
+            self.limit = self._peak = max(1.0, self.limit * self.tuning.ease)
             self._last_cut = now
             self._strain = self.tuning.slow
 
@@ -384,7 +322,7 @@ class Throttle:
         self._turn = turn
         if self._strain <= 1.2:
             return False
-        self._dip = 2 * _SETTLED, self.limit
+        self._dip = 2 * SETTLED, self.limit
         self.limit = max(1.0, self.limit / 4)
         self._baseline.forget()
         self._strain = 1.0
@@ -392,14 +330,16 @@ class Throttle:
         return True
 
     def _slow_down(self, permit: Permit, retry_after: float) -> None:
-        now = self._failed_at = self._clock()
+        now = self._clock()
         if self._jammed_at is None:
             self._jammed_at = now
-        elif now - self._jammed_at > self.tuning.give_up_jammed and self._opened_at is None:
-            self._opened_at = self._open_until = self._jammed_at  # `acquire` gives up
+        elif now - self._jammed_at > self.tuning.give_up_jammed:
+            self._down = f"no answer for {now - self._jammed_at:.0f} s but that there is too much to do"
         if retry_after > 0:
             self._hold_until = max(self._hold_until, now + min(retry_after, self.tuning.max_retry_after))
         if permit.sent > self._last_cut and now - self._last_cut >= self.tuning.pause:
+            past = math.exp(-(now - self._last_cut) / self.tuning.relearn)
+            self._peak = max(self.limit, self._peak * past)
             self.limit = max(1.0, self.limit * self.tuning.cut)
             self._starting = False
             self._last_cut = now
@@ -407,7 +347,7 @@ class Throttle:
 
     def _fail(self, permit: Permit) -> None:
         self._failures += 1
-        now = self._failed_at = self._clock()
+        now = self._clock()
         if self._open_until is None:
             if self._failures >= self.tuning.trip:
                 self._open_until = now + self._cooldown
