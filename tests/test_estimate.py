@@ -71,6 +71,15 @@ def test_hours_by_the_busiest_model_and_the_longest_chain() -> None:
     assert hours([calls()], slow, Span.of(1)).low > 1000 / 10 / 60
 
 
+def test_batches_cost_what_their_discount_says_and_take_hours_however_many_calls() -> None:
+    fields = {"base_url": LOCAL, "model": "x", "transport": "batch"}
+    half = ModelConfig(**fields, prices={"input": 2.0, "cached": 1.0, "output": 10.0, "batch": 0.5})
+    assert priced(calls(), half).money == pytest.approx((0.8, 1.3, 2.5))
+    assert priced(calls(), ModelConfig(**fields, prices={"input": 2.0, "output": 10.0})).money is None
+    few, many = (hours([calls(requests=Span.of(n))], {"m": half}, Span.of(3)) for n in (10, 10_000))
+    assert few == many == pytest.approx((3 * 0.2, 3 * 2 * 2.0, 3 * 4 * 24.0))
+
+
 def test_what_it_rests_on_is_said(capsys: pytest.CaptureFixture[str]) -> None:
     estimate_recipe(ROOT / "recipes" / "deepseek.yaml", preview=0, as_json=True)
     found = json.loads(capsys.readouterr().out)

@@ -19,8 +19,9 @@ from typing import Any, TypeVar
 import msgspec
 
 from boostqa.errors import BoostQAError
+from boostqa.llm.batch_state import batch_folder
 from boostqa.llm.budget import Account, Amount, Ask, Grant
-from boostqa.llm.clients import Address, Clients
+from boostqa.llm.clients import Address, Batches, Clients
 from boostqa.llm.ledger import LedgerWriter
 from boostqa.llm.ledger_files import Index, index_path
 from boostqa.recipe import Recipe
@@ -68,14 +69,24 @@ async def open_worker(
     run = Run.open(Path(setup.root))
     models = recipe.models_in_use()
     writer = await stack.enter_async_context(LedgerWriter())
-    stack.push_async_callback(account.close)
-    clients = await stack.enter_async_context(
-        Clients({} if offline else models, account=account, addresses=setup.addresses, share=setup.workers)
-    )
     path = index_path(run.root)
     index = Index(path) if path.exists() else None
     if index is not None:
         stack.callback(index.close)
+
+    def paid(key: str) -> bool:
+        return bytes.fromhex(key) in writer.places or (index is not None and index.lookup(key) is not None)
+
+    stack.push_async_callback(account.close)
+    clients = await stack.enter_async_context(
+        Clients(
+            {} if offline else models,
+            account=account,
+            addresses=setup.addresses,
+            share=setup.workers,
+            batches=Batches(batch_folder(run.root), paid),
+        )
+    )
     return Worker(recipe, run, clients, writer, index, on_record)
 
 

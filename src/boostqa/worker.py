@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 RECORDS_AT_ONCE = 256
 """Records of one shard in work at a time: bounds memory; the throttle decides how many calls are in flight."""
+BATCHED_AT_ONCE = 4096
+"""The same where a model's calls go through a Batch API."""
 MAX_INTERNAL_ERRORS = 0.05
 """Share of a shard's records (and at least 5) that may raise before the run stops."""
 
@@ -54,6 +56,9 @@ class Worker:
         self.index = index
         self.on_record = on_record
         self.revoked = run.revoked
+        # Calls to a Batch API wait for each other: a whole shard asks before one of them is answered.
+        batched = any(model.transport == "batch" for model in recipe.models_in_use().values())
+        self._at_once = BATCHED_AT_ONCE if batched else RECORDS_AT_ONCE
         self.stopping = False
         """Set to end: lanes finish the record in work and start no other."""
 
@@ -179,7 +184,7 @@ class Worker:
                 ended.append(error)
                 raise
 
-        lanes = [asyncio.create_task(lane()) for _ in range(min(RECORDS_AT_ONCE, len(records)))]
+        lanes = [asyncio.create_task(lane()) for _ in range(min(self._at_once, len(records)))]
         try:
             await asyncio.gather(*lanes, return_exceptions=True)
         finally:

@@ -17,6 +17,10 @@ from boostqa.llm.prices import prices_of
 
 SPEED = Span(60, 30, 15)
 """Guess: generated tokens per second of one call, best case first."""
+BATCH_HOURS = Span(0.2, 2.0, 24.0)
+"""Guess: hours from sending a batch to its answers; providers promise 24."""
+IN_A_ROW = Span(1.0, 2.0, 4.0)
+"""Guess: batches of one stage and round that wait for each other, since a flow asks one thing after another."""
 IN_FLIGHT = Span(0.9, 0.6, 0.25)
 """Guess: share of the calls that `concurrency` allows which really are in flight."""
 SPEED_EMBEDDED = Span(180, 120, 40)
@@ -101,7 +105,8 @@ def _rates(prices: Prices, end: int) -> tuple[float, float, float]:
 def hours(calls: Sequence[Calls], models: Mapping[str, ModelConfig], rounds: Span) -> Span:
     """Wall time in hours. At most: the models work one after another. Else: as long as the busiest one.
 
-    On top comes what no concurrency can shorten: in every round the stages' slowest calls, one after another.
+    On top comes what no concurrency can shorten: in every round the stages' slowest calls, one after another;
+    with a Batch API a few batches for each of them.
     """
     busy: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0, 0.0])
     for one in calls:
@@ -114,6 +119,8 @@ def hours(calls: Sequence[Calls], models: Mapping[str, ModelConfig], rounds: Spa
     for one in calls:
         for end in range(3):
             seconds = one.completion[end] / SPEED[end] * rounds[end]
+            if models[one.model].transport == "batch":
+                seconds = BATCH_HOURS[end] * IN_A_ROW[end] * 3600 * rounds[end]
             slowest[one.stage][end] = max(slowest[one.stage][end], seconds)
     tail = [sum(seconds[end] for seconds in slowest.values()) for end in range(3)]
     most = [max((seconds[end] for seconds in busy.values()), default=0.0) for end in range(3)]
@@ -123,6 +130,8 @@ def hours(calls: Sequence[Calls], models: Mapping[str, ModelConfig], rounds: Spa
 
 def _seconds(calls: Calls, config: ModelConfig, end: int) -> float:
     number, generated = calls.requests[end], calls.requests[end] * calls.completion[end]
+    if config.transport == "batch":
+        return 0.0  # however many there are, they take as long as a batch does: see `hours`
     if config.embedded:
         return generated / SPEED_EMBEDDED[end] + number * (calls.prompt - calls.shared) / READ_EMBEDDED[end]
     in_flight = max(1.0, config.concurrency * len(config.urls) * IN_FLIGHT[end])
@@ -149,6 +158,8 @@ def assumptions() -> list[str]:
     return [
         f"guess: {words(SPEED)} generated tokens/s of one call, {words(IN_FLIGHT)} of the allowed calls",
         f"guess: the embedded model writes {words(SPEED_EMBEDDED)}, reads {words(READ_EMBEDDED)} tokens/s",
+        f"guess, with `transport: batch`: {words(BATCH_HOURS)} hours per batch, {words(IN_A_ROW)} in a row "
+        "per stage and round",
         "money: at least with the prompts' shared beginning cached and in the cheaper hours, at most with "
         "nothing cached and in the dearer hours",
         f"disk: {ledger}; {words(TABLES.times(1e-3))} kB of tables per task",

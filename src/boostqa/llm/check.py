@@ -46,7 +46,7 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     """One line of the report."""
 
     what: str
-    """reachable, key, model, chat, json_schema, logprobs, complete, score, speed, price."""
+    """reachable, key, model, chat, json_schema, logprobs, complete, score, speed, batch, price."""
     level: Literal["ok", "warning", "error"]
     """error: the model cannot be used as the recipe says."""
     detail: str
@@ -146,7 +146,8 @@ async def reach_endpoint(name: str, config: ModelConfig, *, address: Address | N
         for url in [address.url.rstrip("/")] if address else config.urls:
             probe = _Probe(config, url, key, wire)
             found = Findings(name=name, url=url, abilities=abilities_of(config))
-            await _listed(found, probe)
+            if await _listed(found, probe):
+                await _batches(found, probe)
             result.append(found)
         return result
     finally:
@@ -171,6 +172,7 @@ async def _probe_one(name: str, probe: _Probe, key: str | None) -> Findings:
         complete=abilities.complete and await _complete(found, probe),
         score=abilities.score and await _score(found, probe),
     )
+    await _batches(found, probe)
     _price(found, probe)
     return found
 
@@ -291,6 +293,22 @@ async def _score(found: Findings, probe: _Probe) -> bool:
         return False
     _add(found, "score", "ok", "likelihood of a given text")
     return True
+
+
+async def _batches(found: Findings, probe: _Probe) -> None:
+    """Whether there is a Batch API, where the recipe wants to use one."""
+    if probe.config.transport != "batch":
+        return
+    try:
+        response = await probe.get("/batches?limit=1")
+        said = f"GET /batches is answered with HTTP {response.status}"
+        good = response.status == 200 and "data" in msgspec.json.decode(response.body, type=dict)
+    except (WireError, msgspec.DecodeError, UnicodeDecodeError) as error:
+        said, good = f"GET /batches: {error}", False
+    if good:
+        _add(found, "batch", "ok", "has a Batch API")
+    else:
+        _add(found, "batch", "error", f"no Batch API ({said}); leave out `transport: batch`")
 
 
 def _price(found: Findings, probe: _Probe) -> None:

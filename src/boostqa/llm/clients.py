@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import msgspec
 
+from boostqa.llm.batch import BatchTransport, Pace
+from boostqa.llm.batch_api import BatchApi
 from boostqa.llm.budget import Account
 from boostqa.llm.client import Client, Known
 from boostqa.llm.config import ModelConfig
@@ -30,6 +33,16 @@ class Address(msgspec.Struct, frozen=True):
     key: str | None = None
 
 
+class Batches(msgspec.Struct, frozen=True):
+    """What models with `transport: batch` need of the run."""
+
+    folder: Path
+    """For batches that are not settled, shared by all workers."""
+    paid: Callable[[str], bool] = lambda _: False
+    """Whether the ledger has the answer to a key."""
+    pace: Pace = Pace()
+
+
 class Clients:
     """Makes the clients inside the event loop that will use them.
 
@@ -40,6 +53,7 @@ class Clients:
         share: number of workers among which caps on concurrency, requests and tokens are divided.
         transport: instead of aiohttp.
         backoff: seconds before the first repeat; grows with each one.
+        batches: needed where a model has `transport: batch`.
     """
 
     def __init__(
@@ -51,6 +65,7 @@ class Clients:
         share: int = 1,
         transport: Transport | None = None,
         backoff: float = 0.5,
+        batches: Batches | None = None,
     ) -> None:
         self._configs = dict(configs)
         self._account = account or Account("none")
@@ -58,6 +73,8 @@ class Clients:
         self._share = share
         self._transport = transport
         self._backoff = backoff
+        self._batches = batches
+        self._batched: list[BatchTransport] = []
         self._throttles: dict[tuple[str, str], Throttle] = {}
         self._clients: dict[str, Client] = {}
         self._flights: dict[str, asyncio.Future[Known]] = {}
@@ -68,17 +85,25 @@ class Clients:
 
         Raises:
             UserError: when a key is missing or a named price does not exist.
+            ProviderStop: when it cannot be told what became of a batch of an earlier start.
         """
         places = {name: self._places(name, config) for name, config in self._configs.items()}
+        try:
+            await self._open(places)
+        except BaseException:
+            await self.__aexit__(None, None, None)
+            raise
+        return self
+
+    async def _open(self, places: Mapping[str, tuple[list[Replica], str | None]]) -> None:
         if self._transport is None:
-            connections = sum(throttle.cap for throttle in self._throttles.values())
-            self._transport = AiohttpTransport(max(1, connections))
+            self._transport = AiohttpTransport(max(1, self.capacity()))
         for name, config in self._configs.items():
             replicas, key = places[name]
             sender = Sender(
                 f"models.{name}",
                 replicas,
-                self._transport,
+                self._transport if config.transport == "online" else await self._batch(name, config, key),
                 key=key,
                 timeout=config.timeout,
                 retries=config.retries,
@@ -86,7 +111,6 @@ class Clients:
             )
             prices = prices_of(name, config)
             self._clients[name] = Client(name, config, sender, self._account, prices, self._flights)
-        return self
 
     def _places(self, name: str, config: ModelConfig) -> tuple[list[Replica], str | None]:
         address = self._addresses.get(name)
@@ -98,8 +122,26 @@ class Clients:
             urls, key = config.urls, config.api_key(name)
         return [Replica(url, self._throttle(url, config)) for url in urls], key
 
+    async def _batch(self, name: str, config: ModelConfig, key: str | None) -> BatchTransport:
+        if self._batches is None:
+            raise ValueError(f"models.{name}: transport batch needs a folder; give `batches`")
+        transport = BatchTransport(
+            name,
+            BatchApi(config.urls[0], key),
+            self._batches.folder,
+            config.batch,
+            patience=config.give_up_after,
+            paid=self._batches.paid,
+            pace=self._batches.pace,
+        )
+        self._batched.append(transport)
+        await transport.open()
+        return transport
+
     def _throttle(self, url: str, config: ModelConfig) -> Throttle:
         """One throttle per address and model, also where two entries of the recipe name the same."""
+        if config.transport == "batch":
+            return self._queue(url, config)
         place = (url, config.model_id)
         cap = math.ceil(config.concurrency / self._share)
         if place in self._throttles:
@@ -114,9 +156,24 @@ class Clients:
         )
         return self._throttles[place]
 
+    def _queue(self, url: str, config: ModelConfig) -> Throttle:
+        """Room for a few batches.
+
+        Calls take hours and fail together: no latency signal, and no breaker, which would send batches of one to
+        find out whether the endpoint is up.
+        """
+        place = (url, f"{config.model_id} (batch)")
+        if place not in self._throttles:
+            cap = 4 * config.batch.requests
+            tuning = Tuning(start=cap, trip=10**9, give_up_jammed=7 * 86400.0)
+            self._throttles[place] = Throttle(cap, tuning=tuning)
+        return self._throttles[place]
+
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        for batched in self._batched:
+            await batched.close()
         if self._transport is not None:
             await self._transport.close()
         self._clients.clear()
@@ -130,8 +187,9 @@ class Clients:
         return {role: [self.model(name, role) for name in names] for role, names in roles.items()}
 
     def capacity(self) -> int:
-        """Most calls that may be in flight over all endpoints; for sizing what is started at once."""
-        return sum(throttle.cap for throttle in self._throttles.values())
+        """Most calls that may be in flight online over all endpoints; for sizing what is started at once."""
+        batched = {f"{config.model_id} (batch)" for config in self._configs.values()}
+        return sum(throttle.cap for (_, model), throttle in self._throttles.items() if model not in batched)
 
     def snapshot(self) -> list[dict[str, Any]]:
         """Numbers of each throttle at this moment, for status and metrics."""

@@ -79,6 +79,24 @@ class Prices(_Settings):
     """Per million generated tokens, thought included."""
     peak: PeakPrices | None = None
     """Higher prices at certain hours."""
+    batch: float | None = Field(default=None, ge=0)
+    """Share of these prices that a call through the Batch API costs, such as 0.5; absent: the price of such
+    calls is unknown."""
+
+
+class BatchSettings(_Settings):
+    """How calls are collected for a provider's Batch API."""
+
+    requests: int = Field(default=5000, ge=1, le=50_000)
+    """Most requests in one batch; providers allow up to 50,000."""
+    megabytes: float = Field(default=50.0, gt=0, le=200)
+    """Most megabytes in one batch; it is held in memory while it is collected."""
+    wait: float = Field(default=30.0, ge=0)
+    """Seconds after its first request at which a batch is sent, full or not."""
+    poll: float = Field(default=60.0, gt=0)
+    """Most seconds between two questions how a batch is doing; the first ones come sooner."""
+    window: str = "24h"
+    """Time that the provider gets; what it has not done by then is asked again."""
 
 
 class ModelConfig(_Settings):
@@ -100,6 +118,11 @@ class ModelConfig(_Settings):
     prices: Prices | str | None = Field(default=None, json_schema_extra=_FREE)
     """Prices, or the name of an entry in `taxonomy/prices.yaml`; looked up by host and model when absent.
     Without any, the cost is unknown, and a money budget is refused."""
+    transport: Literal["online", "batch"] = Field(default="online", json_schema_extra=_FREE)
+    """`batch`: calls go through the provider's Batch API, which is cheaper and takes hours. Results and keys in
+    the ledger are the same, so a run may change over at any start."""
+    batch: BatchSettings = Field(default=BatchSettings(), json_schema_extra=_FREE)
+    """With `transport: batch`: how calls are collected."""
     concurrency: int = Field(default=32, ge=1, json_schema_extra=_FREE)
     """Most calls in flight per address; fewer while the server shows that it has enough."""
     rpm: float | None = Field(default=None, gt=0, json_schema_extra=_FREE)
@@ -187,6 +210,8 @@ class ModelConfig(_Settings):
             raise ValueError("model is missing; give the model id that the endpoint knows")
         if self.model_path is not None and not self.embedded:
             raise ValueError("model_path is only for base_url: embedded")
+        if self.transport == "batch" and (self.embedded or len(self.urls) > 1):
+            raise ValueError("transport: batch needs one address with a Batch API; give a single base_url")
         return self
 
     @property

@@ -26,7 +26,10 @@ MAX_BODY = 64 << 20
 """Bytes of one answer; more is cut off as a failure, since a server gone mad must not fill the memory."""
 _USER = re.compile(r"(?<=//)[^/\s]*@")
 """User and password in an address."""
-Kind = Literal["timeout", "dns", "certificate", "tls", "refused", "reset", "cut", "too_large", "proxy"]
+Kind = Literal[
+    "timeout", "dns", "certificate", "tls", "refused", "reset", "cut", "too_large", "proxy", "expired", "batch"
+]
+"""`expired`: a batch ended before this request's turn. `batch`: no batch can go on; stops the run."""
 
 
 class Response(msgspec.Struct, frozen=True):
@@ -50,6 +53,9 @@ class WireError(Exception):
 class Transport(Protocol):
     """What the client needs of an HTTP library. Cancelling a call closes its connection."""
 
+    durable: bool
+    """Whether a call that is given up is found again by its key, also after a restart; then it is not lost."""
+
     async def request(
         self, method: str, url: str, body: bytes | None, headers: Mapping[str, str], timeout: float
     ) -> Response:
@@ -67,6 +73,8 @@ class Transport(Protocol):
 
 class AiohttpTransport:
     """`Transport` on aiohttp; make it inside the event loop. Proxies come from the environment, once."""
+
+    durable = False
 
     def __init__(self, connections: int, *, connect_timeout: float = 20.0) -> None:
         import aiohttp

@@ -34,11 +34,28 @@ def _entry(name: str) -> Prices:
 def prices_of(name: str, config: ModelConfig) -> Prices | None:
     """Prices of a model: from the recipe, else from the table by host and model id, else None (unknown).
 
-    The embedded model costs nothing.
+    The embedded model costs nothing. Those of a model behind a Batch API are the share of the usual ones that
+    `batch` says, and unknown where it says nothing.
 
     Raises:
         UserError: when the recipe names an entry that the table does not have.
     """
+    found = _online_prices(name, config)
+    if config.transport == "online" or found is None:
+        return found
+    return None if found.batch is None else _scaled(found, found.batch)
+
+
+def _scaled(prices: Prices, share: float) -> Prices:
+    def times(rates: Prices | PeakPrices) -> dict[str, float | None]:
+        cached = None if rates.cached is None else rates.cached * share
+        return {"input": rates.input * share, "cached": cached, "output": rates.output * share}
+
+    peak = prices.peak and prices.peak.model_copy(update=times(prices.peak))
+    return prices.model_copy(update={**times(prices), "peak": peak})
+
+
+def _online_prices(name: str, config: ModelConfig) -> Prices | None:
     if isinstance(config.prices, Prices):
         return config.prices
     if isinstance(config.prices, str):
@@ -114,7 +131,8 @@ def check_prices(configs: Mapping[str, ModelConfig], money: float | None) -> str
         if prices is None:
             raise UserError(
                 f"budget.money = {money}: models.{name} ({configs[name].model_id}) has no known price, "
-                f"so the budget could not be kept; give models.{name}.prices or limit "
+                f"so the budget could not be kept; give models.{name}.prices"
+                f"{'.batch (see the docs)' if configs[name].transport == 'batch' else ''} or limit "
                 "budget.tokens or budget.hours instead"
             )
     if len(currencies) > 1:

@@ -192,6 +192,10 @@ class Sender:
             )
         except WireError as error:
             sent.seconds = time.monotonic() - start
+            if error.kind == "batch":  # nothing was sent, or it is found again: nothing is lost
+                replica.throttle.done(permit, Ended.ABANDONED)
+                self._give_up(stopped := f"{self._place}: {error}")
+                raise ProviderStop(stopped) from error
             sent.tries += 1
             sent.unanswered += int(error.sent and sent.seconds >= _BILLABLE_AFTER)
             if error.kind == "certificate":
@@ -207,8 +211,9 @@ class Sender:
         except BaseException:
             # Cancelled: the server may be at work on it, however short the time, and nobody will ever know.
             sent.seconds = time.monotonic() - start
-            sent.tries += 1
-            sent.unanswered += 1
+            if not self._transport.durable:
+                sent.tries += 1
+                sent.unanswered += 1
             replica.throttle.done(permit, Ended.ABANDONED)
             raise
         else:

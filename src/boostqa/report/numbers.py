@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
+from boostqa.llm.batch_state import Store, batch_folder
 from boostqa.llm.ledger_files import totals
 from boostqa.llm.lines import Totals
 from boostqa.pipeline import entries, part_of
@@ -37,6 +38,7 @@ def collect(run: Run) -> dict[str, Any]:
         "segments": run.segments,
         "entries": rows,
         "spending": _spending(sums),
+        "batches": _batches(run),
         "accepted": accepted,
         "released": (rows[-1]["counts"] or {}).get("kept"),
         "cost_per_accepted": sums.cost / accepted if accepted and sums.cost is not None else None,
@@ -96,6 +98,21 @@ def _spending(total: Totals) -> dict[str, Any]:
         "cost": total.cost,
         "currency": total.currency,
     }
+
+
+def _batches(run: Run) -> list[dict[str, Any]]:
+    """Batches at the providers, oldest first."""
+    return [
+        {
+            "model": state.model,
+            "requests": len(state.keys),
+            "step": state.step,
+            "id": state.batch_id,
+            "since": state.since,
+        }
+        for state in Store(batch_folder(run.root)).states()
+        if state.step != "done"
+    ]
 
 
 def _latest_plan(run: Run) -> dict[str, Any]:

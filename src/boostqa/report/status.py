@@ -53,6 +53,10 @@ def print_table(numbers: dict[str, Any]) -> None:
         f"{spending['completion_tokens']:,} generated tokens; cost {money(spending['cost'], spending['currency'])}, "
         f"per accepted item {per_item(numbers)}"
     )
+    for batch in numbers["batches"]:
+        console.print(
+            f"batch {batch['id'] or '(not yet started)'}: {batch['requests']:,} calls of {batch['model']}"
+        )
     for warning in numbers["warnings"]:
         console.print(f"warning: {warning}")
     state = (

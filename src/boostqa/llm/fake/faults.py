@@ -79,6 +79,16 @@ class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     """How long `hang` by rate lasts; 0: until the client gives up."""
 
 
+class BatchPlan(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """How batches go."""
+
+    seconds: float = 0.05
+    """From creating a batch to its end."""
+    faults: list[str] = []
+    """What goes wrong with the first upload and its batch, with the second, ...: names of `batches.FAULTS`, or
+    empty. Later ones go well."""
+
+
 class Faults:
     """Decides for each request. One object per server.
 

@@ -17,7 +17,7 @@ import xxhash
 from boostqa.errors import UserError
 from boostqa.llm.fake import strict, wire
 from boostqa.llm.fake.complete import continue_prompt, pieces, prompt_scores
-from boostqa.llm.fake.faults import Plan
+from boostqa.llm.fake.faults import BatchPlan, Plan
 from boostqa.llm.fake.keys import Key, read_keys
 from boostqa.llm.fake.persona import Persona
 from boostqa.llm.fake.tasks import Job, Result, read_sections, respond
@@ -43,6 +43,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """Files (or folders of them) with the answers to questions that are not of the world: JSONL or CSV with
     the columns of `keys.Key`; other columns are ignored, so files of seeds will do."""
     faults: Plan = Plan()
+    batch: BatchPlan = BatchPlan()
     prompt_cache: bool = True
     """Whether prompt tokens that were seen before are counted as cached."""
     keep: int = 0

@@ -27,6 +27,7 @@ from aiohttp import web
 
 from boostqa.errors import BoostQAError, UserError
 from boostqa.llm.fake import strict
+from boostqa.llm.fake.batches import Batches
 from boostqa.llm.fake.counts import Gate, Stats
 from boostqa.llm.fake.faults import FINAL, WIRE, Fault, Faults, Plan
 from boostqa.llm.fake.keys import Key
@@ -68,6 +69,7 @@ class FakeServer:
         """The last `Config.keep` bodies of model calls."""
         self._configure(config if isinstance(config, Config) else read_config(config, "config"))
         self._stats = Stats()
+        self._batches = Batches(self)
         self.url = ""
         """Base address, such as `http://127.0.0.1:40001/v1`; known once the server runs."""
 
@@ -105,23 +107,24 @@ class FakeServer:
 
     def stats(self, *, bodies: bool = False) -> dict[str, Any]:
         """The same as `GET /fake/stats`; with `bodies` also the count of every body by its digest."""
-        return self._stats.summary(bodies)
+        return self._stats.summary(bodies) | {"batches": dict(self._batches.counts)}
 
     def control(self, command: dict[str, Any]) -> None:
         """The same as `POST /fake/control`.
 
-        Keys: `faults` (a plan or None), `models` (replaces those named), `api_key`, `reset_stats`.
+        Keys: `faults` (a plan or None), `models` (replaces those named), `batch`, `api_key`, `reset_stats`.
 
         Raises:
             UserError: naming what is wrong; nothing is changed then.
         """
-        known = {"faults", "models", "api_key", "reset_stats"}
+        known = {"faults", "models", "api_key", "batch", "reset_stats"}
         if unknown := sorted(set(command) - known):
             raise UserError(f"control: {unknown[0]!r} is not one of {', '.join(sorted(known))}")
         data = msgspec.to_builtins(self.config)
         if "faults" in command:
             data["faults"] = command["faults"] or {}
         data["models"] |= command.get("models", {})
+        data["batch"] |= command.get("batch", {})
         data["api_key"] = command.get("api_key", data["api_key"])
         if set(command) == {"faults"}:  # the common case keeps slots, caches and buckets
             faults = msgspec.convert(data["faults"], Plan)
@@ -150,9 +153,11 @@ class FakeServer:
                 self._stats.in_flight -= 1
         if path in {"/health", "/healthz"}:
             return _answer(200, b'{"status":"ok"}')
-        if path == "/models":
+        if path.startswith(("/models", "/files", "/batches")):
             if not self._allowed(request):
                 return self._no_key()
+            if path != "/models":
+                return await self._batches.handle(request, path)
             rows = [
                 {"id": n, "object": "model", "created": 0, "owned_by": "fake"} for n in self.config.models
             ]
@@ -260,10 +265,11 @@ class FakeServer:
             gate.in_flight -= 1
         if fault is not None and kind in _BODIES:
             return await _bad_body(request, kind, reply.body)
-        self._count(reply, digest)
+        self.count(reply, digest)
         return _answer(200, reply.body)
 
-    def _count(self, reply: Reply, digest: str) -> None:
+    def count(self, reply: Reply, digest: str) -> None:
+        """Note a reply that would be billed."""
         stats = self._stats
         stats.answered[digest] += 1
         stats.tasks[reply.task or "other"] += 1

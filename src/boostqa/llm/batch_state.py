@@ -1,0 +1,105 @@
+"""What is on disk about batches that are not settled: a note for each, what it sends, and what came back.
+
+One folder for all processes of a run; a lock per batch keeps two of them from starting or settling the same one.
+Knows nothing of the provider's calls, nor of when a batch may be forgotten (see `batch.py`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from boostqa.llm.ledger_files import storage
+
+Step = Literal["prepared", "uploaded", "created", "done"]
+
+
+def batch_folder(run_dir: Path) -> Path:
+    """Where a run keeps its batches."""
+    return run_dir / "ledger" / "batches"
+
+
+class State(msgspec.Struct, kw_only=True):
+    """One batch on disk."""
+
+    id: str
+    url: str
+    endpoint: str
+    """Path after the host, as in `/v1/chat/completions`."""
+    keys: list[str]
+    model: str = ""
+    """Name in the recipe's `models`, for people."""
+    step: Step = "prepared"
+    file_id: str = ""
+    batch_id: str = ""
+    since: float = 0.0
+    """When this step was reached, seconds since 1970 UTC."""
+
+
+class Store:
+    """The folder of batches that are not settled yet. Raises `StorageStop` when the disk does not take it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def states(self) -> list[State]:
+        """All batches, oldest first."""
+        found = [self.read(path.stem) for path in self.folder.glob("*.json")]
+        return sorted((state for state in found if state is not None), key=lambda state: state.since)
+
+    def read(self, batch: str) -> State | None:
+        """One batch; None where it is gone (another worker settled it)."""
+        try:
+            return msgspec.json.decode((self.folder / f"{batch}.json").read_bytes(), type=State)
+        except FileNotFoundError:
+            return None
+
+    def save(self, state: State, step: Step) -> None:
+        """Note that `state` has reached `step`; on the medium when this returns."""
+        state.step, state.since = step, time.time()
+        path = self.folder / f"{state.id}.json"
+        with storage(path):
+            temp = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+            with temp.open("wb") as file:
+                file.write(msgspec.json.encode(state))
+                file.flush()
+                os.fsync(file.fileno())
+            temp.replace(path)
+            folder = os.open(self.folder, os.O_RDONLY)
+            try:
+                os.fsync(folder)
+            finally:
+                os.close(folder)
+
+    def input(self, state: State) -> Path:
+        """What is uploaded."""
+        return self.folder / f"{state.id}.in.jsonl"
+
+    def output(self, state: State) -> Path:
+        """What came back."""
+        return self.folder / f"{state.id}.out.jsonl"
+
+    def remove(self, state: State) -> None:
+        """Forget a batch. Its note goes first: without it the rest means nothing."""
+        for path in (self.folder / f"{state.id}.json", self.input(state), self.output(state)):
+            path.unlink(missing_ok=True)
+        (self.folder / f"{state.id}.lock").unlink(missing_ok=True)
+
+    @asynccontextmanager
+    async def alone(self, batch: str) -> AsyncIterator[None]:
+        """No other process starts or settles this batch meanwhile; a process that dies lets go."""
+        with storage(self.folder):
+            file = os.open(self.folder / f"{batch}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            await asyncio.to_thread(fcntl.flock, file, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(file)

@@ -1,0 +1,383 @@
+"""The Batch API as a transport: the same answers as online, and nothing paid twice whatever ends when."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from boostqa.errors import ProviderStop, UserError
+from boostqa.llm.batch import Pace
+from boostqa.llm.batch_state import State, Store
+from boostqa.llm.budget import Account, Governor, Limits
+from boostqa.llm.check import probe_endpoint, reach_endpoint
+from boostqa.llm.clients import Batches, Clients
+from boostqa.llm.config import ModelConfig
+from boostqa.llm.fake import FakeServer
+from boostqa.llm.ledger import LedgerWriter, current_journal
+from boostqa.llm.ledger_files import entries, index_run, spent
+from boostqa.llm.model import Message, Outcome, Reply, Request
+from boostqa.llm.prices import check_prices, prices_of
+
+PLACE = ("head", "annotate", "label")
+QUICK = Pace(first_poll=0.02, settle=0.1, hand_out=0.001)
+PRICES = {"input": 100.0, "output": 200.0, "batch": 0.5}
+
+
+def config(server: FakeServer, **fields: Any) -> ModelConfig:
+    batch = {"wait": 0.05, "poll": 0.05, **fields.pop("batch", {})}
+    values = {"base_url": server.url, "model": "m", "dialect": "vllm", "transport": "batch", "batch": batch}
+    return ModelConfig.model_validate({**values, "give_up_after": 1.0, **fields})
+
+
+def request(n: int, **fields: Any) -> Request:
+    return Request(messages=(Message("user", f"Say the number {n}."),), temperature=0.5, **fields)
+
+
+async def ask(
+    run: Path, settings: ModelConfig, requests: list[Request], account: Account | None = None
+) -> list[Reply]:
+    """What one start of a program asks: its own ledger writer, index and clients."""
+    index = index_run(run)
+
+    def paid(key: str) -> bool:
+        return bytes.fromhex(key) in writer.places or index.lookup(key) is not None
+
+    batches = Batches(run / "ledger" / "batches", paid, QUICK)
+    async with (
+        LedgerWriter() as writer,
+        Clients({"strong": settings}, batches=batches, backoff=0.001, account=account) as clients,
+    ):
+        journal = writer.open(run, PLACE, "part-00000", index)
+        token = current_journal.set(journal)
+        try:
+            model = clients.model("strong", "teacher")
+            return await asyncio.gather(*(model.chat(each) for each in requests))
+        finally:
+            current_journal.reset(token)
+            await journal.close()
+
+
+def serve(test: Callable[[FakeServer], Awaitable[None]], **plan: Any) -> dict[str, Any]:
+    """Runs `test` against a fake provider; returns its statistics."""
+    found: dict[str, Any] = {}
+
+    async def go() -> None:
+        async with FakeServer({"models": {"m": {"dialect": "vllm"}}, "batch": plan}) as server:
+            await asyncio.wait_for(test(server), 30)
+            found.update(server.stats())
+
+    asyncio.run(go())
+    return found
+
+
+def states(run: Path) -> list[State]:
+    return Store(run / "ledger" / "batches").states()
+
+
+def test_answers_are_those_of_online_calls_and_are_in_the_ledger(tmp_path: Path) -> None:
+    async def go(server: FakeServer) -> None:
+        requests = [request(n) for n in range(25)]
+        replies = await ask(tmp_path, config(server, prices=PRICES), requests)
+        assert {reply.outcome for reply in replies} == {Outcome.OK}
+        online = await ask(tmp_path / "other", config(server, transport="online"), requests)
+        assert [reply.text for reply in replies] == [reply.text for reply in online]
+        assert [reply.key for reply in replies] == [reply.key for reply in online]
+        assert len({reply.text for reply in replies}) > 1
+        again = await ask(tmp_path, config(server), requests)
+        assert all(reply.replayed for reply in again)
+        assert [reply.text for reply in again] == [reply.text for reply in replies]
+        lines = list(entries(tmp_path))
+        assert len(lines) == 25
+        usage = lines[0]["reply"]["usage"]
+        full = (usage["prompt"] * 100 + usage["completion"] * 200) / 1e6
+        cached = usage.get("cached", 0) * 0
+        assert lines[0]["cost"] == pytest.approx(full / 2 + cached)  # the discount of the price table
+        assert states(tmp_path) == []
+        assert list((tmp_path / "ledger" / "batches").glob("*")) == []
+
+    stats = serve(go)
+    assert stats["batches"] | {"polls": 0} == {"uploads": 1, "batches": 1, "requests": 25, "polls": 0}
+
+
+@pytest.mark.parametrize(("batch", "count"), [({"requests": 4}, 3), ({"megabytes": 0.001}, 3)])
+def test_batches_are_bounded(tmp_path: Path, batch: dict[str, Any], count: int) -> None:
+    async def go(server: FakeServer) -> None:
+        replies = await ask(
+            tmp_path, config(server, batch=batch), [request(n, stop=("x" * 100,)) for n in range(12)]
+        )
+        assert all(reply.ok for reply in replies)
+
+    found = serve(go)["batches"]
+    assert (found["requests"], found["batches"] >= count) == (12, True)
+
+
+def test_chat_and_completion_go_in_batches_of_their_own(tmp_path: Path) -> None:
+    async def go(server: FakeServer) -> None:
+        batches = Batches(tmp_path / "batches", pace=QUICK)
+        async with Clients({"m": config(server)}, batches=batches) as clients:
+            model = clients.model("m")
+            chat, text, scores = await asyncio.gather(
+                model.chat(request(1)),
+                model.complete(Request(prompt="One, two,", max_tokens=4)),
+                model.score("One, two,", [" three", " four"]),
+            )
+        assert chat.ok
+        assert text.text
+        assert scores is not None
+        assert scores[0].tokens > 0
+
+    assert serve(go)["batches"]["batches"] == 3  # a score needs the prefix first
+
+
+@pytest.mark.parametrize(
+    ("fault", "batches", "requests"),
+    [
+        ("upload_500", 1, 8),
+        ("create_500", 1, 8),
+        ("create_lost", 1, 8),  # found in the provider's list, not created again
+        ("poll_500", 1, 8),
+        ("download_cut", 1, 8),
+        ("queue_full", 2, 8),
+        ("expired", 2, 8),  # the half that was answered is used, the rest asked again
+        ("lost_line", 2, 9),  # answered and billed, but never delivered
+        ("broken_line", 2, 9),
+        ("line_500", 2, 8),
+        ("gone", 2, 16),
+    ],
+)
+def test_faults_that_pass(tmp_path: Path, fault: str, batches: int, requests: int) -> None:
+    async def go(server: FakeServer) -> None:
+        replies = await ask(tmp_path, config(server), [request(n) for n in range(8)])
+        assert [reply.outcome for reply in replies] == [Outcome.OK] * 8
+        assert Counter(line["k"] for line in entries(tmp_path)) == Counter(reply.key for reply in replies)
+
+    found = serve(go, faults=[fault])["batches"]
+    assert (found["batches"], found["requests"]) == (batches, requests)
+
+
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [
+        ("failed", r"models.strong: batch: batch batch_0001 failed as a whole: invalid_request: planned"),
+        ("cancelled", r"batch_0001 was cancelled at the provider; a new start sends what it left again"),
+    ],
+)
+def test_a_batch_that_cannot_go_on_stops_the_run_and_the_next_start_goes_on(
+    tmp_path: Path, fault: str, message: str
+) -> None:
+    async def go(server: FakeServer) -> None:
+        requests = [request(n) for n in range(8)]
+        with pytest.raises(ProviderStop, match=message):
+            await ask(tmp_path, config(server), requests)
+        assert not [line for line in entries(tmp_path) if line.get("err")]  # no record is dropped for it
+        assert [reply.outcome for reply in await ask(tmp_path, config(server), requests)] == [Outcome.OK] * 8
+
+    stats = serve(go, faults=[fault])
+    assert stats["batches"]["requests"] == 8  # of a cancelled batch the answered half was used
+    assert stats["answered_again"] == {}
+
+
+def test_expired_again_and_again_is_a_failed_call_with_its_reason(tmp_path: Path) -> None:
+    async def go(server: FakeServer) -> None:
+        reply = (await ask(tmp_path, config(server, retries=2), [request(1)]))[0]
+        assert reply.outcome is Outcome.FAILED
+        assert "batch_expired" in reply.error
+        assert "given up after 3 tries" in reply.error
+        assert spent(tmp_path).tokens == 0  # what expires is not billed
+
+    serve(go, faults=["expired"] * 3)
+
+
+def test_no_batch_api_stops_before_anything_is_paid(tmp_path: Path) -> None:
+    async def go(server: FakeServer) -> None:
+        nowhere = config(server, base_url=server.url.replace("/v1", "/other"))
+        with pytest.raises(ProviderStop, match="is there a Batch API"):
+            await ask(tmp_path, nowhere, [request(1)])
+        assert states(tmp_path) == []
+        found = (await reach_endpoint("strong", config(server)))[0]
+        assert [(row.what, row.level) for row in found.rows][-1] == ("batch", "ok")
+        rows = (await probe_endpoint("strong", config(server)))[0].rows
+        assert ("batch", "ok") in [(row.what, row.level) for row in rows]
+
+    assert serve(go)["batches"].get("batches", 0) == 0
+
+
+def test_a_refused_key_stops_with_its_remedy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SOME_KEY", "sk-wrong-key-value")
+
+    async def go() -> None:
+        async with FakeServer({"models": {"m": {"dialect": "vllm"}}, "api_key": "sk-right"}) as server:
+            with pytest.raises(ProviderStop, match="the key is refused") as stop:
+                await ask(tmp_path, config(server, api_key_env="SOME_KEY"), [request(1)])
+            assert "sk-wrong" not in str(stop.value)
+
+    asyncio.run(go())
+
+
+def test_an_outage_while_polling_stops_and_the_next_start_attaches(tmp_path: Path) -> None:
+    async def go(server: FakeServer) -> None:
+        requests = [request(n) for n in range(6)]
+        asking = asyncio.create_task(ask(tmp_path, config(server), requests))
+        while not [state for state in states(tmp_path) if state.step == "created"]:
+            await asyncio.sleep(0.01)
+        handle, server._batches.handle = server._batches.handle, _down  # type: ignore[method-assign]
+        with pytest.raises(ProviderStop, match=r"the next start attaches to it"):
+            await asking
+        assert spent(tmp_path).requests == 0
+        server._batches.handle = handle  # type: ignore[method-assign]
+        assert all(reply.ok for reply in await ask(tmp_path, config(server), requests))
+
+    assert serve(go, seconds=0.3)["batches"]["batches"] == 1
+
+
+async def _down(request: Any, path: str) -> Any:
+    from aiohttp import web
+
+    return web.Response(status=503)
+
+
+def test_interruption_books_nothing_and_the_next_start_attaches(tmp_path: Path) -> None:
+    async def go(server: FakeServer) -> None:
+        requests = [request(n) for n in range(6)]
+        governor = Governor(Limits(tokens=100_000))
+
+        async def grant(message: Any) -> Any:
+            return governor.ask(message)
+
+        asking = asyncio.create_task(ask(tmp_path, config(server), requests, Account("a", grant)))
+        while not [state for state in states(tmp_path) if state.step == "created"]:
+            await asyncio.sleep(0.01)
+        asking.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asking
+        assert (
+            list(entries(tmp_path)) == []
+        )  # the batch goes on: nothing is lost, so nothing is booked as lost
+        replies = await ask(tmp_path, config(server), requests)
+        assert all(reply.ok and not reply.replayed for reply in replies)
+        assert spent(tmp_path).requests == 6
+
+    assert serve(go, seconds=0.4)["batches"]["requests"] == 6
+
+
+CHILD = """
+import asyncio, sys
+sys.path.insert(0, {tests!r})
+from pathlib import Path
+from types import SimpleNamespace
+from llm.test_batch import ask, config, request
+server = SimpleNamespace(url={url!r})
+replies = asyncio.run(ask(Path({run!r}), config(server), [request(n) for n in range(20)]))
+assert all(reply.ok for reply in replies), replies
+"""
+
+
+def child(run: Path, url: str) -> subprocess.Popen[bytes]:
+    tests = str(Path(__file__).parent.parent)
+    code = CHILD.format(tests=tests, url=url, run=str(run))
+    return subprocess.Popen([sys.executable, "-c", code], env=dict(os.environ), stdin=subprocess.DEVNULL)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(
+    ("step", "fault"),
+    [
+        ("prepared", "upload_500"),
+        ("uploaded", "create_hang"),  # created at the provider, which the client never learns
+        ("uploaded", "create_500"),
+        ("created", ""),
+        ("created", "poll_500"),
+    ],
+)
+def test_kill_between_upload_and_result_pays_nothing_twice(tmp_path: Path, step: str, fault: str) -> None:
+    async def go(server: FakeServer) -> None:
+        process = child(tmp_path, server.url)
+        deadline = time.monotonic() + 20
+        while not [state for state in states(tmp_path) if state.step == step]:
+            assert time.monotonic() < deadline
+            await asyncio.sleep(0.002)
+        if fault == "create_hang":
+            while not server.stats()["batches"].get("batches"):
+                await asyncio.sleep(0.002)
+        process.send_signal(signal.SIGKILL)
+        await asyncio.to_thread(process.wait)
+        assert list(entries(tmp_path)) == []
+        second = await asyncio.to_thread(child(tmp_path, server.url).wait)
+        assert second == 0
+        assert len(list(entries(tmp_path))) == 20
+        assert states(tmp_path) == []
+
+    stats = serve(go, seconds=1.0, faults=[fault] if fault else [])
+    assert stats["batches"]["requests"] == 20
+    assert stats["answered_again"] == {}
+
+
+def test_results_that_were_fetched_but_not_yet_in_the_ledger_are_used(tmp_path: Path) -> None:
+    async def go(server: FakeServer) -> None:
+        requests = [request(n) for n in range(6)]
+        settings = config(server)
+        batches = Batches(tmp_path / "ledger" / "batches", lambda _: False, QUICK)
+        async with Clients(
+            {"strong": settings}, batches=batches
+        ) as clients:  # no journal: nothing is recorded
+            first = await asyncio.gather(*(clients.model("strong").chat(each) for each in requests))
+        assert [state.step for state in states(tmp_path)] == ["done"]
+        replies = await ask(tmp_path, settings, requests[:4])
+        assert [reply.text for reply in replies] == [reply.text for reply in first[:4]]
+        assert [state.step for state in states(tmp_path)] == [
+            "done"
+        ]  # two answers are still not in the ledger
+        assert all(reply.ok for reply in await ask(tmp_path, settings, requests))
+        assert states(tmp_path) == []
+
+    assert serve(go)["batches"]["requests"] == 6
+
+
+def test_a_budget_smaller_than_the_batch_makes_smaller_batches(tmp_path: Path) -> None:
+    async def go(server: FakeServer) -> None:
+        governor = Governor(Limits(requests=7))
+
+        async def grant(message: Any) -> Any:
+            return governor.ask(message)
+
+        requests = [request(n) for n in range(7)]
+        account = Account("a", grant)
+        assert all(reply.ok for reply in await ask(tmp_path, config(server), requests, account))
+        assert governor.spent.requests <= 7
+
+    assert serve(go)["batches"]["requests"] == 7
+
+
+def test_unknown_discount_is_an_unknown_price() -> None:
+    values = {"base_url": "https://api.example.org/v1", "model": "m", "transport": "batch"}
+    plain = ModelConfig.model_validate(values | {"prices": {"input": 1, "output": 2}})
+    assert prices_of("m", plain) is None
+    with pytest.raises(UserError, match=r"give models.m.prices.batch"):
+        check_prices({"m": plain}, 5.0)
+    peak = {"input": 4, "output": 6, "hours": [[1, 2]]}
+    half = ModelConfig.model_validate(
+        values | {"prices": {"input": 1, "output": 2, "batch": 0.5, "peak": peak}}
+    )
+    found = prices_of("m", half)
+    assert found is not None
+    assert (found.input, found.output, found.cached) == (0.5, 1.0, None)
+    assert found.peak is not None
+    assert (found.peak.input, found.peak.output) == (2.0, 3.0)
+
+
+@pytest.mark.parametrize(
+    "fields", [{"base_url": "embedded"}, {"base_url": ["http://a/v1", "http://b/v1"], "model": "m"}]
+)
+def test_batches_need_one_address(fields: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="give a single base_url"):
+        ModelConfig.model_validate({"transport": "batch", **fields})
