@@ -29,7 +29,7 @@ from boostqa.stages.seeds import SeedsConfig
 from boostqa.stages.synthesize import SynthesizeConfig
 from boostqa.stages.verify import VerifyConfig
 
-_PATHS = ("path", "model_path", "benchmarks", "edited", "taxonomy", "tokenizer")
+_PATHS = ("path", "model_path", "replicas", "benchmarks", "edited", "taxonomy", "tokenizer")
 """Keys whose values are files: relative to the recipe's folder."""
 
 

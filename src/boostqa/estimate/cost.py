@@ -14,6 +14,7 @@ from boostqa.estimate.projection import Calls
 from boostqa.estimate.spans import Span, words
 from boostqa.llm.config import ModelConfig, PeakPrices, Prices
 from boostqa.llm.prices import prices_of
+from boostqa.llm.replicas import addresses
 
 SPEED = Span(60, 30, 15)
 """Guess: generated tokens per second of one call, best case first."""
@@ -134,7 +135,7 @@ def _seconds(calls: Calls, config: ModelConfig, end: int) -> float:
         return 0.0  # however many there are, they take as long as a batch does: see `hours`
     if config.embedded:
         return generated / SPEED_EMBEDDED[end] + number * (calls.prompt - calls.shared) / READ_EMBEDDED[end]
-    in_flight = max(1.0, config.concurrency * len(config.urls) * IN_FLIGHT[end])
+    in_flight = max(1.0, config.concurrency * len(addresses(calls.model, config)) * IN_FLIGHT[end])
     seconds = generated / SPEED[end] / min(in_flight, max(1.0, number))
     if config.rpm:
         seconds = max(seconds, number / config.rpm * 60)

@@ -31,6 +31,7 @@ from boostqa.llm.http import AiohttpTransport, Response, Transport, WireError
 from boostqa.llm.lines import RawReply
 from boostqa.llm.model import Abilities, Message, Request
 from boostqa.llm.prices import prices_of
+from boostqa.llm.replicas import addresses
 from boostqa.llm.replies import interpret
 
 _QUESTION = (Message("user", "Which planet do we live on? Answer with its name."),)
@@ -124,7 +125,7 @@ async def probe_endpoint(
     key = address.key if address else os.environ.get(config.api_key_env or "", "").strip() or None
     wire = transport or AiohttpTransport(4)
     try:
-        urls = [address.url.rstrip("/")] if address else config.urls
+        urls = [address.url.rstrip("/")] if address else addresses(name, config)
         return [await _probe_one(name, _Probe(config, url, key, wire), key) for url in urls]
     finally:
         if transport is None:
@@ -143,7 +144,7 @@ async def reach_endpoint(name: str, config: ModelConfig, *, address: Address | N
     wire = AiohttpTransport(4)
     try:
         result = []
-        for url in [address.url.rstrip("/")] if address else config.urls:
+        for url in [address.url.rstrip("/")] if address else addresses(name, config):
             probe = _Probe(config, url, key, wire)
             found = Findings(name=name, url=url, abilities=abilities_of(config))
             if await _listed(found, probe):

@@ -31,7 +31,7 @@ from boostqa.llm.lines import Line, RawReply
 from boostqa.llm.model import Abilities, Message, Outcome, Reply, Request, Score
 from boostqa.llm.prices import cost, upper_cost
 from boostqa.llm.replies import interpret
-from boostqa.llm.sending import Sender, Sent
+from boostqa.llm.sending import Call, Sender, Sent
 
 _BODIES = {"chat": chat_body, "complete": complete_body, "score": score_body}
 _PATHS = {"chat": "/chat/completions", "complete": "/completions", "score": "/completions"}
@@ -186,23 +186,27 @@ class Client:
         reserved, sent = upper, Sent()
         await self._account.reserve(upper)
 
-        async def one_more() -> None:
+        async def reserve(in_flight: int) -> None:
+            """For the tries that may have been billed, and those that are or will be in flight."""
             nonlocal reserved
-            more = Amount(requests=1)
+            times = sent.unanswered + in_flight
+            more = Amount(
+                money=upper.money * times, tokens=upper.tokens * times, requests=sent.tries + in_flight
+            )
+            more = more - reserved
             await self._account.reserve(more, repeat=True)
             reserved += more
 
         written: asyncio.Future[None] | None = None
+        call = Call(
+            path=_PATHS[kind],
+            body=body,
+            tokens=len(body) / 4 + request.max_tokens,
+            key=key,
+            prefix=request.messages[0].content if request.messages else (request.prompt or "")[:256],
+        )
         try:
-            await self._sender.send(
-                _PATHS[kind],
-                body,
-                tokens=len(body) / 4 + request.max_tokens,
-                key=key,
-                sent=sent,
-                prefix=request.messages[0].content if request.messages else (request.prompt or "")[:256],
-                before_repeat=one_more,
-            )
+            await self._sender.send(call, sent, reserve)
             if kind == "score" and sent.raw is not None:
                 sent.raw = _lean(sent.raw)
         except BaseException as error:

@@ -9,12 +9,15 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Callable, Mapping
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import msgspec
 
+from boostqa.errors import UserError
 from boostqa.llm.batch import BatchTransport, Pace
 from boostqa.llm.batch_api import BatchApi
 from boostqa.llm.budget import Account
@@ -22,7 +25,8 @@ from boostqa.llm.client import Client, Known
 from boostqa.llm.config import ModelConfig
 from boostqa.llm.http import AiohttpTransport, Transport
 from boostqa.llm.prices import prices_of
-from boostqa.llm.sending import Replica, Sender
+from boostqa.llm.replicas import REREAD_S, Replicas, addresses
+from boostqa.llm.sending import Patience, Sender
 from boostqa.llm.throttle import Throttle, Tuning
 
 
@@ -75,6 +79,8 @@ class Clients:
         self._backoff = backoff
         self._batches = batches
         self._batched: list[BatchTransport] = []
+        self._senders: dict[str, Sender] = {}
+        self._watcher: asyncio.Task[None] | None = None
         self._throttles: dict[tuple[str, str], Throttle] = {}
         self._clients: dict[str, Client] = {}
         self._flights: dict[str, asyncio.Future[Known]] = {}
@@ -84,43 +90,68 @@ class Clients:
         """Make the clients.
 
         Raises:
-            UserError: when a key is missing or a named price does not exist.
+            UserError: when a key is missing, a named price does not exist, or a file of replicas cannot be read.
             ProviderStop: when it cannot be told what became of a batch of an earlier start.
         """
         places = {name: self._places(name, config) for name, config in self._configs.items()}
         try:
             await self._open(places)
+            if any(config.replicas is not None for config in self._configs.values()):
+                self._watcher = asyncio.get_running_loop().create_task(self._watch())
         except BaseException:
             await self.__aexit__(None, None, None)
             raise
         return self
 
-    async def _open(self, places: Mapping[str, tuple[list[Replica], str | None]]) -> None:
+    async def _open(self, places: Mapping[str, tuple[list[str], str | None]]) -> None:
         if self._transport is None:
-            self._transport = AiohttpTransport(max(1, self.capacity()))
+            growing = any(
+                config.replicas for config in self._configs.values()
+            )  # 0: as many as the throttles let
+            self._transport = AiohttpTransport(0 if growing else max(1, self.capacity()))
         for name, config in self._configs.items():
-            replicas, key = places[name]
+            urls, key = places[name]
             sender = Sender(
                 f"models.{name}",
-                replicas,
+                Replicas(urls, partial(self._throttle, config)),
                 self._transport if config.transport == "online" else await self._batch(name, config, key),
                 key=key,
-                timeout=config.timeout,
-                retries=config.retries,
-                backoff=self._backoff,
+                patience=Patience(
+                    timeout=config.timeout, retries=config.retries, backoff=self._backoff, hedge=config.hedge
+                ),
             )
+            self._senders[name] = sender
             prices = prices_of(name, config)
             self._clients[name] = Client(name, config, sender, self._account, prices, self._flights)
 
-    def _places(self, name: str, config: ModelConfig) -> tuple[list[Replica], str | None]:
+    def _places(self, name: str, config: ModelConfig) -> tuple[list[str], str | None]:
+        """Addresses and key; also makes the throttles, by whose caps the connections are counted."""
         address = self._addresses.get(name)
         if address is not None:
             urls, key = [address.url.rstrip("/")], address.key
         else:
             if config.embedded:
                 raise ValueError(f"models.{name} is embedded: start its server and give its address")
-            urls, key = config.urls, config.api_key(name)
-        return [Replica(url, self._throttle(url, config)) for url in urls], key
+            urls, key = addresses(name, config), config.api_key(name)
+        for url in urls:
+            self._throttle(config, url)
+        return urls, key
+
+    async def _watch(self) -> None:
+        """Read the files of replicas again and again; one that cannot be read leaves the list as it is."""
+        while True:
+            await asyncio.sleep(REREAD_S)
+            for name, config in self._configs.items():
+                if config.replicas is not None and name in self._senders:
+                    with suppress(UserError):
+                        self._relist(self._senders[name], config, addresses(name, config))
+
+    def _relist(self, sender: Sender, config: ModelConfig, urls: list[str]) -> None:
+        for replica in sender.replicas.replace(urls):
+            if not any(replica.url == other.url for s in self._senders.values() for other in s.replicas):
+                # Those who wait there are sent elsewhere; should the address come back, it starts anew.
+                replica.throttle.close(f"{replica.url}: taken out of the list of replicas")
+                self._throttles.pop((replica.url, config.model_id), None)
 
     async def _batch(self, name: str, config: ModelConfig, key: str | None) -> BatchTransport:
         if self._batches is None:
@@ -138,7 +169,7 @@ class Clients:
         await transport.open()
         return transport
 
-    def _throttle(self, url: str, config: ModelConfig) -> Throttle:
+    def _throttle(self, config: ModelConfig, url: str) -> Throttle:
         """One throttle per address and model, also where two entries of the recipe name the same."""
         if config.transport == "batch":
             return self._queue(url, config)
@@ -165,13 +196,15 @@ class Clients:
         place = (url, f"{config.model_id} (batch)")
         if place not in self._throttles:
             cap = 4 * config.batch.requests
-            tuning = Tuning(start=cap, trip=10**9, give_up_jammed=7 * 86400.0)
+            tuning = Tuning(start=cap, trip=10**9, give_up_jammed=7 * 86400.0, slow=math.inf, queued=math.inf)
             self._throttles[place] = Throttle(cap, tuning=tuning)
         return self._throttles[place]
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if self._watcher is not None:
+            self._watcher.cancel()
         for batched in self._batched:
             await batched.close()
         if self._transport is not None:

@@ -99,12 +99,39 @@ class BatchSettings(_Settings):
     """Time that the provider gets; what it has not done by then is asked again."""
 
 
+def check_address(url: str) -> None:
+    """Whether `url` is an address without secrets in it.
+
+    Raises:
+        ValueError: saying what is wrong; an address that may hold a secret is not repeated.
+    """
+    parts = urlsplit(url)
+    if "@" in (parts.netloc or url):
+        raise ValueError(
+            f"base_url holds credentials (host {parts.hostname}); put the key into an environment variable and "
+            "name it in api_key_env"
+        )
+    if "?" in url or "#" in url:
+        raise ValueError(
+            f"base_url (host {parts.hostname}) has a query or a fragment (from ? or # on); leave it out, and "
+            "put a key into an environment variable that api_key_env names"
+        )
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise ValueError("base_url is no address; it should look like http://host:8000/v1")
+
+
 class ModelConfig(_Settings):
     """One model behind one or more addresses that serve the same weights."""
 
     base_url: str | list[str] = Field(json_schema_extra=_FREE)
-    """Address up to and including the version, such as `http://127.0.0.1:8000/v1`; several for replicas;
-    `embedded` for the small model that comes with this package."""
+    """Address up to and including the version, such as `http://127.0.0.1:8000/v1`; several for replicas, `[]` where
+    they all stand in the file of `replicas`; `embedded` for the small model that comes with this package."""
+    replicas: str | None = Field(default=None, json_schema_extra=_FREE)
+    """A file with further addresses that serve the same model, one a line (`#` begins a remark). It is read again
+    every 5 seconds while a run goes on: servers may come and go."""
+    hedge: float | None = Field(default=None, gt=0, json_schema_extra=_FREE)
+    """Seconds without an answer after which a call is sent a second time, to another replica if there is one; the
+    first answer counts. The other call is broken off and booked at its upper bound. Absent: never."""
     model: str = ""
     """Model id as the endpoint knows it. Only the embedded model may leave it out."""
     model_path: str | None = Field(default=None, json_schema_extra=_FREE)
@@ -171,25 +198,9 @@ class ModelConfig(_Settings):
     @classmethod
     def _address(cls, value: str | list[str]) -> str | list[str]:
         urls = [value] if isinstance(value, str) else value
-        if not urls:
-            raise ValueError("base_url is an empty list; give at least one address")
         for url in urls:
-            if url == EMBEDDED and isinstance(value, str):
-                continue
-            parts = urlsplit(url)
-            # Such an address is not repeated here: it may hold a secret.
-            if "@" in (parts.netloc or url):
-                raise ValueError(
-                    f"base_url holds credentials (host {parts.hostname}); put the key into an environment "
-                    "variable and name it in api_key_env"
-                )
-            if "?" in url or "#" in url:
-                raise ValueError(
-                    f"base_url (host {parts.hostname}) has a query or a fragment (from ? or # on); leave it out, and "
-                    "put a key into an environment variable that api_key_env names"
-                )
-            if parts.scheme not in {"http", "https"} or not parts.hostname:
-                raise ValueError("base_url is no address; it should look like http://host:8000/v1")
+            if not (url == EMBEDDED and isinstance(value, str)):
+                check_address(url)
         return value if isinstance(value, str) else [url.rstrip("/") for url in urls]
 
     @model_validator(mode="after")
@@ -208,10 +219,14 @@ class ModelConfig(_Settings):
     def _model_given(self) -> ModelConfig:
         if not self.model and not self.embedded:
             raise ValueError("model is missing; give the model id that the endpoint knows")
+        if not self.urls and self.replicas is None:
+            raise ValueError("base_url is an empty list; give at least one address, or a file of `replicas`")
         if self.model_path is not None and not self.embedded:
             raise ValueError("model_path is only for base_url: embedded")
-        if self.transport == "batch" and (self.embedded or len(self.urls) > 1):
+        if self.transport == "batch" and (self.embedded or len(self.urls) != 1):
             raise ValueError("transport: batch needs one address with a Batch API; give a single base_url")
+        if (self.transport == "batch" or self.embedded) and (self.replicas or self.hedge):
+            raise ValueError("replicas and hedge are for online endpoints; leave them out")
         return self
 
     @property
@@ -255,7 +270,7 @@ class ModelConfig(_Settings):
             return self.dialect
         if self.embedded:
             return "llamacpp"
-        return _HOSTS.get(urlsplit(self.urls[0]).hostname or "", "openai")
+        return _HOSTS.get(urlsplit("".join(self.urls[:1])).hostname or "", "openai")
 
     def api_key(self, name: str) -> str | None:
         """The key from the environment, None where the endpoint needs none.

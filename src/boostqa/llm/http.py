@@ -72,7 +72,10 @@ class Transport(Protocol):
 
 
 class AiohttpTransport:
-    """`Transport` on aiohttp; make it inside the event loop. Proxies come from the environment, once."""
+    """`Transport` on aiohttp; make it inside the event loop. Proxies come from the environment, once.
+
+    At most `connections` at a time, 0: no limit but the throttles'.
+    """
 
     durable = False
 

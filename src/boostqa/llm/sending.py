@@ -13,17 +13,17 @@ import asyncio
 import email.utils
 import random
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
 import msgspec
-import xxhash
 
-from boostqa.errors import ProviderStop
+from boostqa.errors import BudgetStop, ProviderStop
 from boostqa.llm.dialects import BodyError, read_reply
 from boostqa.llm.http import Response, Transport, WireError
 from boostqa.llm.lines import RawReply
-from boostqa.llm.throttle import ClosedError, DownError, Ended, Permit, ShutError, Throttle
+from boostqa.llm.replicas import Replica, Replicas
+from boostqa.llm.throttle import ClosedError, DownError, Ended, Permit, ShutError
 
 _RETRIED = {408, 409, 425}
 _STRUGGLING = {503, 529}
@@ -37,13 +37,6 @@ _BILLABLE_AFTER = 1.0
 """Seconds after which a call that broke off may have been worked on and so billed."""
 _ALL_FAIL = 50
 """Requests in a row that the endpoint calls wrong, with no good one between, that stop the run."""
-
-
-class Replica(msgspec.Struct):
-    """One address that serves the model."""
-
-    url: str
-    throttle: Throttle
 
 
 class Sent(msgspec.Struct, kw_only=True):
@@ -71,56 +64,60 @@ class _Again(msgspec.Struct, frozen=True):
     retry_after: float = 0.0
 
 
+class Patience(msgspec.Struct, frozen=True, kw_only=True):
+    """How long and how often."""
+
+    timeout: float
+    """Seconds for one request."""
+    retries: int
+    """Repeats that count."""
+    backoff: float = 0.5
+    """Seconds before the first repeat; grows with each one."""
+    hedge: float | None = None
+    """Seconds without an answer after which a second request is sent beside the first; None: never."""
+
+
+class Call(msgspec.Struct, frozen=True, kw_only=True):
+    """What is to be sent."""
+
+    path: str
+    """Below the version in the address, such as `/chat/completions`."""
+    body: bytes
+    """JSON."""
+    tokens: float
+    """Expected size of request and answer, for the cap on tokens a minute."""
+    key: str
+    """Of the call in the ledger; sent as `Idempotency-Key`, so that whoever stands between (a proxy, a test server)
+    can tell a repeat from another sample of the same question."""
+    prefix: str = ""
+    """Beginning of the prompt; equal ones go to the same replica, whose cache knows them."""
+
+
 class Sender:
     """Sends to one model. `place` names the model for messages, such as `models.teacher`."""
 
     def __init__(
-        self,
-        place: str,
-        replicas: Sequence[Replica],
-        transport: Transport,
-        *,
-        key: str | None,
-        timeout: float,
-        retries: int,
-        backoff: float = 0.5,
+        self, place: str, replicas: Replicas, transport: Transport, *, key: str | None, patience: Patience
     ) -> None:
         self._place = place
-        self._replicas = replicas
+        self.replicas = replicas
         self._transport = transport
         self._secret = key
         self._headers = {"Content-Type": "application/json"}
         if key is not None:
             self._headers["Authorization"] = f"Bearer {key}"
-        self._timeout = timeout
-        self._retries = retries
-        self._backoff = backoff
+        self._patience = patience
         self._wrong = 0
         self._last_error = ""
         self._given_up = asyncio.Event()
 
-    async def send(
-        self,
-        path: str,
-        body: bytes,
-        *,
-        tokens: float,
-        key: str,
-        sent: Sent,
-        prefix: str = "",
-        before_repeat: Callable[[], Awaitable[None]] | None = None,
-    ) -> None:
-        """Send `body` to `path` (such as `/chat/completions`) until it is answered or must be given up.
+    async def send(self, call: Call, sent: Sent, reserve: Callable[[int], Awaitable[None]]) -> None:
+        """Send a call until it is answered or must be given up.
 
         Args:
-            path: below the version in the address.
-            body: JSON.
-            tokens: expected size of request and answer, for the cap on tokens a minute.
-            key: of the call in the ledger; sent as `Idempotency-Key`, so that whoever stands between (a proxy,
-                a test server) can tell a repeat from another sample of the same question.
-            sent: filled with what became of the call; right at any moment, also when this raises.
-            prefix: beginning of the prompt; equal ones go to the same replica, whose cache knows them.
-            before_repeat: awaited before each repeat that counts, to reserve it in the budget.
+            call: what is sent.
+            sent: filled with what became of it; right at any moment, also when this raises.
+            reserve: awaited before each further request that counts, with how many will then be in flight.
 
         Raises:
             ProviderStop: when no call to this endpoint can succeed. After a refused key or the like, all calls
@@ -128,8 +125,11 @@ class Sender:
         """
         counted = jammed = 0
         while True:
-            replica, permit = await self._permit(prefix, tokens)
-            result = await self._try(replica, path, body, permit, sent, key)
+            replica, permit = await self._permit(call)
+            if self._patience.hedge is None:
+                result = await self._try(replica, call, permit, sent)
+            else:
+                result = await self._either(replica, call, permit, sent, reserve)
             if not isinstance(result, _Again):
                 return
             self._last_error = result.reason
@@ -139,22 +139,58 @@ class Sender:
                 continue
             if result.counts:
                 counted += 1
-                if counted > self._retries:
+                if counted > self._patience.retries:
                     sent.error = f"{self._place}: {result.reason}; given up after {sent.tries} tries"
                     return
-            if before_repeat is not None:
-                await before_repeat()
+            await reserve(1)
             await self._pause(counted)
 
-    async def _permit(self, prefix: str, tokens: float) -> tuple[Replica, Permit]:
-        """A replica with room, and the permit to use it; waits for one that is down only if all are."""
-        if len(self._replicas) == 1:
-            return self._replicas[0], await self._admitted(self._replicas[0], tokens, True)
-        while True:
-            replica = self._choose(prefix)
-            all_shut = all(other.throttle.shut for other in self._replicas)
+    async def _either(
+        self,
+        replica: Replica,
+        call: Call,
+        permit: Permit,
+        sent: Sent,
+        reserve: Callable[[int], Awaitable[None]],
+    ) -> RawReply | _Again | None:
+        """One request, and a second one when the first takes long; the first answer counts, both are booked."""
+        other = Sent()
+        first = asyncio.ensure_future(self._try(replica, call, permit, sent))
+        tasks = [first]
+        try:
+            await asyncio.wait(tasks, timeout=self._patience.hedge)
+            if first.done():
+                return first.result()
             try:
-                return replica, await self._admitted(replica, tokens, all_shut)
+                await reserve(2)
+            except BudgetStop:  # not enough for a second one
+                return await first
+            tasks.append(asyncio.ensure_future(self._second(replica, call, other)))
+            waiting = set(tasks)
+            while waiting:
+                done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+                results = [task.result() for task in done]
+                final = [result for result in results if not isinstance(result, _Again)]
+                if final:
+                    return final[0]
+            return first.result()
+        finally:
+            for task in tasks:
+                task.cancel()  # nothing, where it is done
+            await asyncio.gather(*tasks, return_exceptions=True)
+            _merge(sent, other)
+
+    async def _second(self, first: Replica, call: Call, sent: Sent) -> RawReply | _Again | None:
+        replica, permit = await self._permit(call, first)
+        return await self._try(replica, call, permit, sent)
+
+    async def _permit(self, call: Call, besides: Replica | None = None) -> tuple[Replica, Permit]:
+        """A replica with room, and the permit to use it; waits for one that is down only if all are."""
+        while True:
+            replica = self.replicas.choose(call.prefix, besides)
+            all_shut = len(self.replicas) == 1 or all(other.throttle.shut for other in self.replicas)
+            try:
+                return replica, await self._admitted(replica, call.tokens, all_shut)
             except ShutError:
                 continue
 
@@ -162,6 +198,8 @@ class Sender:
         try:
             return await replica.throttle.acquire(tokens, wait_shut=wait_shut)
         except ClosedError as closed:
+            if replica.gone and not self._given_up.is_set():
+                raise ShutError from closed
             raise ProviderStop(str(closed)) from closed
         except DownError as down:
             raise ProviderStop(
@@ -169,18 +207,8 @@ class Sender:
                 "See to the endpoint and run the same command again"
             ) from down
 
-    def _choose(self, prefix: str) -> Replica:
-        """The replica that knows this prefix, unless it is down or much busier than the idlest."""
-        up = [replica for replica in self._replicas if not replica.throttle.shut] or self._replicas
-        idlest = min(up, key=lambda replica: replica.throttle.load)
-        at = xxhash.xxh3_64_intdigest(prefix.encode("utf-8", "surrogatepass"))
-        sticky = self._replicas[at % len(self._replicas)]
-        if sticky in up and sticky.throttle.load <= 1.25 * idlest.throttle.load + 0.1:
-            return sticky
-        return idlest
-
     async def _try(
-        self, replica: Replica, path: str, body: bytes, permit: Permit, sent: Sent, key: str
+        self, replica: Replica, call: Call, permit: Permit, sent: Sent
     ) -> RawReply | _Again | None:
         """One request; fills `sent`. None: failed for good."""
         sent.sent_at = time.time()
@@ -188,7 +216,11 @@ class Sender:
         result: RawReply | _Again | None
         try:
             response = await self._transport.request(
-                "POST", replica.url + path, body, {**self._headers, "Idempotency-Key": key}, self._timeout
+                "POST",
+                replica.url + call.path,
+                call.body,
+                {**self._headers, "Idempotency-Key": call.key},
+                self._patience.timeout,
             )
         except WireError as error:
             sent.seconds = time.monotonic() - start
@@ -292,14 +324,24 @@ class Sender:
 
     def _give_up(self, why: str) -> None:
         self._given_up.set()
-        for replica in self._replicas:
+        for replica in self.replicas:
             replica.throttle.close(why)
 
     async def _pause(self, times: int) -> None:
-        longest = min(30.0, self._backoff * 2 ** max(0, times - 1))
+        longest = min(30.0, self._patience.backoff * 2 ** max(0, times - 1))
         # Jitter keeps calls that failed together from coming back together; results do not depend on it.
         with suppress(TimeoutError):
             await asyncio.wait_for(self._given_up.wait(), longest * random.uniform(0.5, 1.0))
+
+
+def _merge(sent: Sent, other: Sent) -> None:
+    """Add what became of the second request to `sent`."""
+    sent.tries += other.tries
+    sent.unanswered += other.unanswered
+    if sent.raw is None and other.raw is not None:
+        sent.raw, sent.error = other.raw, ""
+        sent.sent_at, sent.seconds = other.sent_at, other.seconds
+    sent.error = sent.error or other.error if sent.raw is None else ""
 
 
 def _error_of(response: Response) -> tuple[str, str]:
