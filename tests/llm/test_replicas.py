@@ -177,7 +177,7 @@ def test_a_file_of_replicas_is_checked_before_anything_is_paid(tmp_path: Path) -
     with pytest.raises(UserError, match="holds no address"):
         addresses("m", config(base_url=[], replicas=str(path)))
     path.write_text("http://b:1/v1\nb:1\n")
-    with pytest.raises(UserError, match=r"servers\.txt:2: base_url 'b:1' is no address"):
+    with pytest.raises(UserError, match=r"servers\.txt:2: base_url is no address"):
         addresses("m", settings)
     path.write_text("http://user:hunter2@b:1/v1\n")
     with pytest.raises(UserError, match="holds credentials") as error:

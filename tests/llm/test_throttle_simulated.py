@@ -6,7 +6,8 @@ import asyncio
 import itertools
 from collections.abc import Iterator
 
-from boostqa.llm.sending import Replica, Sender, Sent
+from boostqa.llm.replicas import Replicas
+from boostqa.llm.sending import Call, Patience, Sender, Sent
 from boostqa.llm.throttle import Throttle, Tuning
 from llm.virtual import FaultyServer, LimitedServer, SimTransport, SlotServer, run_virtual
 
@@ -18,20 +19,22 @@ def senders(urls: list[str], transport: SimTransport, *, cap: int, rpm: float | 
     clock = asyncio.get_running_loop().time
     found = []
     for _ in range(WORKERS):
-        replicas = [
-            Replica(
-                url,
-                Throttle(
-                    cap,
-                    rpm=rpm and rpm / WORKERS,
-                    tuning=Tuning.shared(WORKERS, give_up_after=120),
-                    clock=clock,
-                ),
-            )
-            for url in urls
-        ]
-        found.append(Sender("models.m", replicas, transport, key=None, timeout=120, retries=3))
+
+        def throttle(url: str) -> Throttle:
+            tuning = Tuning.shared(WORKERS, give_up_after=120)
+            return Throttle(cap, rpm=rpm and rpm / WORKERS, tuning=tuning, clock=clock)
+
+        patience = Patience(timeout=120, retries=3)
+        found.append(Sender("models.m", Replicas(urls, throttle), transport, key=None, patience=patience))
     return found
+
+
+def call(n: int, prefix: str = "") -> Call:
+    return Call(path="/x", body=b"{}", tokens=500, key=f"{n:032x}", prefix=prefix)
+
+
+async def granted(flying: int) -> None:
+    """A budget without limits."""
 
 
 async def keep_busy(workers: list[Sender], lanes: int, seconds: float) -> None:
@@ -43,9 +46,7 @@ async def keep_busy(workers: list[Sender], lanes: int, seconds: float) -> None:
     async def lane(sender: Sender) -> None:
         while clock() < end:
             n = next(numbers)
-            await sender.send(
-                "/x", b"{}", tokens=500, key=f"{n:032x}", sent=Sent(), prefix=f"prompt {n % 997}"
-            )
+            await sender.send(call(n, prefix=f"prompt {n % 997}"), Sent(), granted)
 
     tasks = [asyncio.ensure_future(lane(sender)) for sender in workers for _ in range(lanes)]
     await asyncio.wait(tasks, timeout=seconds)
@@ -91,15 +92,15 @@ def test_under_mixed_faults_each_call_gets_a_fate_and_afterwards_the_rate_is_bac
         server = FaultyServer(seed=5)
         throttle = Throttle(256, tuning=Tuning.shared(1, give_up_after=120), clock=clock)
         transport = SimTransport({"http://s": server})
-        sender = Sender(
-            "models.m", [Replica("http://s", throttle)], transport, key=None, timeout=5, retries=5
-        )
+        patience = Patience(timeout=5, retries=5)
+        replicas = Replicas(["http://s"], lambda url: throttle)
+        sender = Sender("models.m", replicas, transport, key=None, patience=patience)
         fates = []
 
         async def lane(numbers: Iterator[int]) -> None:
             for n in numbers:
                 sent = Sent()
-                await sender.send("/x", b"{}", tokens=500, key=f"{n:032x}", sent=sent)
+                await sender.send(call(n), sent, granted)
                 fates.append((n, sent.raw is not None, sent.error))
 
         async def rate(seconds: float) -> float:
