@@ -272,7 +272,7 @@ async def httpx2_loop(options: Options) -> dict[str, float]:
 async def engine_loop(options: Options) -> dict[str, float]:
     """The whole engine: budget, throttle, ledger (flush 20 ms, fsync 200 ms), reading of the reply."""
     from boostqa.llm.budget import Account, Governor, Limits
-    from boostqa.llm.clients import Clients
+    from boostqa.llm.clients import Clients, spare_collector
     from boostqa.llm.config import ModelConfig
     from boostqa.llm.ledger import LedgerWriter, current_journal, current_record
     from boostqa.llm.ledger_files import Index, index_path, index_run
@@ -293,6 +293,7 @@ async def engine_loop(options: Options) -> dict[str, float]:
     index_run(run_dir)
     account = Account("bench", ask)
     async with LedgerWriter() as writer, Clients({"bench": config}, account=account) as clients:
+        spare_collector()
         model = clients.model("bench", "writer")
         index = Index(index_path(run_dir))
         system = Message("system", SYSTEM)
@@ -325,7 +326,8 @@ async def engine_loop(options: Options) -> dict[str, float]:
                     clock.tick()
                 return found
 
-            lanes = -(-options.concurrency // open_shards)
+            # More records than calls in flight, as in a run: some wait for the ledger or are being read.
+            lanes = -(-3 * options.concurrency // (2 * open_shards))
             return sum(await asyncio.gather(*(record_lane() for _ in range(lanes))))
 
         shards = iter(range(-(-options.requests // SHARD)))

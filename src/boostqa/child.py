@@ -21,7 +21,7 @@ import msgspec
 from boostqa.errors import BoostQAError
 from boostqa.llm.batch_state import batch_folder
 from boostqa.llm.budget import Account, Amount, Ask, Grant
-from boostqa.llm.clients import Address, Batches, Clients
+from boostqa.llm.clients import Address, Batches, Clients, spare_collector
 from boostqa.llm.ledger import LedgerWriter
 from boostqa.llm.ledger_files import Index, index_path
 from boostqa.recipe import Recipe
@@ -87,6 +87,7 @@ async def open_worker(
             batches=Batches(batch_folder(run.root), paid),
         )
     )
+    spare_collector()
     return Worker(recipe, run, clients, writer, index, on_record)
 
 

@@ -214,9 +214,11 @@ class Client:
             sent.error = str(error) or "cancelled"
             raise
         finally:
-            used = self._used(sent, upper, body)
+            price = None if sent.raw is None else cost(self._prices, sent.raw.usage, sent.sent_at)
+            used = self._used(sent, upper, body, price)
             if journal is not None and sent.tries:
-                written = journal.add(self._line(kind, request, key, sent, used=used, upper=upper))
+                line = self._line(kind, request, key, sent, used=used, upper=upper, price=price)
+                written = journal.add(line)
             self._account.settle(reserved, used)
         if written is not None:
             await written
@@ -231,7 +233,7 @@ class Client:
             requests=1,
         )
 
-    def _used(self, sent: Sent, upper: Amount, body: bytes) -> Amount:
+    def _used(self, sent: Sent, upper: Amount, body: bytes, price: float | None) -> Amount:
         """What a call used; tries without an answer count in full, missing token counts by the bytes."""
         lost_money, lost_tokens = upper.money * sent.unanswered, upper.tokens * sent.unanswered
         if sent.raw is None:
@@ -242,13 +244,13 @@ class Client:
         if completion is None:
             written = len(sent.raw.text.encode()) + len(sent.raw.reasoning.encode())
             completion = written / _BYTES_PER_TOKEN
-        money = cost(self._prices, usage, sent.sent_at)
+        money = price
         if money is None:
             money = upper_cost(self._prices, prompt, completion)
         return Amount(money=money + lost_money, tokens=prompt + completion + lost_tokens, requests=sent.tries)
 
     def _line(
-        self, kind: str, request: Request, key: str, sent: Sent, *, used: Amount, upper: Amount
+        self, kind: str, request: Request, key: str, sent: Sent, *, used: Amount, upper: Amount, price: float | None
     ) -> Line:
         return Line(
             k=key,
@@ -260,7 +262,7 @@ class Client:
             kind=kind,
             request=request,
             reply=sent.raw,
-            cost=None if sent.raw is None else cost(self._prices, sent.raw.usage, sent.sent_at),
+            cost=price,
             currency="" if self._prices is None else self._prices.currency,
             seconds=sent.seconds,
             tries=sent.tries,

@@ -7,6 +7,7 @@ Use as `async with Clients(recipe.models, account=account, share=workers) as cli
 from __future__ import annotations
 
 import asyncio
+import gc
 import math
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -28,6 +29,15 @@ from boostqa.llm.prices import prices_of
 from boostqa.llm.replicas import REREAD_S, Replicas, addresses
 from boostqa.llm.sending import Patience, Sender
 from boostqa.llm.throttle import Throttle, Tuning
+
+
+def spare_collector() -> None:
+    """Have Python's cyclic garbage collector look at what is new only, and less often; for a process that makes calls.
+
+    By default it walks through all modules again and again, which is an eighth of the CPU of a call.
+    """
+    gc.freeze()
+    gc.set_threshold(10_000, 20, 20)
 
 
 class Address(msgspec.Struct, frozen=True):

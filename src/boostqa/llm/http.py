@@ -87,7 +87,6 @@ class AiohttpTransport:
         self._session: aiohttp.ClientSession = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=connections, keepalive_timeout=60, ttl_dns_cache=60),
             cookie_jar=aiohttp.DummyCookieJar(),
-            skip_auto_headers=("Accept-Encoding",),
             read_bufsize=1 << 18,
         )
         self._timeouts: dict[float, aiohttp.ClientTimeout] = {}

@@ -13,6 +13,8 @@ SETTLED = 8
 """Answers of one length after which their mean latency is worth comparing."""
 _LONG = 128
 """Tokens from which on the time before the first one matters little."""
+_JITTER_S = 0.2
+"""Delays that may come from the network or from our own process, and are no queue worth heeding."""
 PACE = 0.99
 """Share of a cap on requests or tokens a minute that is used: the provider counts with a clock of its own."""
 BURST_S = 0.1
@@ -35,15 +37,14 @@ class Baseline:
 
     def ratio(self, latency: float, completion: int) -> float:
         """Running mean of the latency of answers of this kind over its lowest value; takes note of it."""
-        if completion >= _LONG:
-            latency /= completion
+        unit = completion if completion >= _LONG else 1
         kind = self._kinds.setdefault(min(completion, _LONG).bit_length(), Baseline._Kind())
         kind.count += 1
-        kind.mean += (latency - kind.mean) / min(kind.count, 2 * SETTLED)
+        kind.mean += (latency / unit - kind.mean) / min(kind.count, 2 * SETTLED)
         if kind.count < SETTLED:
             return 1.0
         kind.least = min(kind.least, kind.mean)
-        return kind.mean / kind.least if kind.least > 0 else 1.0
+        return kind.mean * unit / (kind.least * unit + _JITTER_S)
 
     def forget(self) -> None:
         """Learn anew."""

@@ -80,7 +80,7 @@ def split_thought(content: str, reasoning: str) -> tuple[str, str]:
     if match is not None:
         return content[match.end() :].strip(), reasoning or match[1].strip()
     # Some templates open the tag in the prompt, so that only its end is in the reply.
-    end = _THINK_END.search(content)
+    end = _THINK_END.search(content) if "</think" in content else None
     if end is not None and "<think" not in content[: end.start()]:
         return content[end.end() :].strip(), reasoning or content[: end.start()].strip()
     return content, reasoning
