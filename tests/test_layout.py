@@ -42,7 +42,7 @@ ARROW = (
     ("pipeline",),
     ("view", "recipe"),
     ("schedule",),
-    ("worker", "child", "executor", "runner", "redo", "check", "session"),
+    ("worker", "child", "executor", "runner", "metrics", "redo", "check", "session"),
     ("display", "report", "estimate", "starter"),
     ("cli",),
 )

@@ -21,9 +21,10 @@ import msgspec
 from boostqa.errors import BoostQAError
 from boostqa.llm.batch_state import batch_folder
 from boostqa.llm.budget import Account, Amount, Ask, Grant
-from boostqa.llm.clients import Address, Batches, Clients, spare_collector
+from boostqa.llm.clients import Address, Batches, Clients, Endpoint, spare_collector
 from boostqa.llm.ledger import LedgerWriter
 from boostqa.llm.ledger_files import Index, index_path
+from boostqa.llm.lines import Totals
 from boostqa.recipe import Recipe
 from boostqa.run import Run
 from boostqa.schedule import Task
@@ -54,6 +55,19 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True):
 
     records: int = 0
     amount: Amount = Amount()
+
+
+class Load(msgspec.Struct, frozen=True, kw_only=True):
+    """What this session asked of its models, and how the endpoints are doing; for metrics."""
+
+    models: dict[str, Totals] = {}
+    """By name in the recipe."""
+    endpoints: list[Endpoint] = []
+
+
+def load_of(worker: Worker) -> Load:
+    """The load of one process at this moment."""
+    return Load(models=worker.writer.spending(), endpoints=worker.clients.snapshot())
 
 
 async def open_worker(
@@ -140,7 +154,7 @@ class Service:
         self._tasks: set[asyncio.Task[None]] = set()
 
     def _send(self, message: Any) -> None:
-        # A pipe write this small is whole or not at all, and a parent that is gone ends us by end of input.
+        # A blocking pipe takes all of it, and a parent that is gone ends us by end of input.
         with suppress(BrokenPipeError):
             os.write(self._output, pack(message))
 
@@ -155,10 +169,11 @@ class Service:
     def _count(self) -> None:
         self._records += 1
 
-    async def _tick(self, account: Account) -> None:
+    async def _tick(self, account: Account, worker: Worker) -> None:
         while True:
             await asyncio.sleep(TICK_SECONDS)
-            self._send({"tick": Usage(records=self._records, amount=account.used)})
+            usage = Usage(records=self._records, amount=account.used)
+            self._send({"tick": usage, "load": load_of(worker)})
 
     async def _execute(self, worker: Worker, task: Task, number: int) -> None:
         try:
@@ -187,7 +202,7 @@ class Service:
                 self._send({"fatal": type(error).__name__, "text": str(error)})
                 os._exit(error.exit_code)
             self._send({"ready": True})
-            ticker = asyncio.create_task(self._tick(account))
+            ticker = asyncio.create_task(self._tick(account, worker))
             while (message := await unpack(reader)) is not None:
                 if "task" in message:
                     task = msgspec.convert(message["task"], Task)

@@ -87,6 +87,10 @@ def run(
         list[Path] | None, typer.Option(help="Use what this run has paid for.", metavar="RUN")
     ] = None,
     workers: Annotated[int, typer.Option(help="Worker processes; 1 works in this process.", min=1)] = 1,
+    metrics: Annotated[
+        int | None,
+        typer.Option(help="Serve Prometheus metrics on 127.0.0.1; 0 takes a free port.", metavar="PORT"),
+    ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="Only the summary and errors.")] = False,
     json: JsonOption = False,
 ) -> None:
@@ -98,7 +102,15 @@ def run(
     from boostqa.session import Options, run_session
 
     folder = out or Path("runs") / load(recipe).name
-    options = Options(out=folder, until=until, redo=redo, plan=plan, reuse=list(reuse or []), workers=workers)
+    options = Options(
+        out=folder,
+        until=until,
+        redo=redo,
+        plan=plan,
+        reuse=list(reuse or []),
+        workers=workers,
+        metrics=metrics,
+    )
     try:
         with Display(quiet=quiet) as display:
             done = run_session(recipe, options, display)

@@ -10,6 +10,8 @@ from types import TracebackType
 from typing import Any, Self
 
 from boostqa.llm.budget import Amount
+from boostqa.llm.prices import prices_of
+from boostqa.recipe import load
 from boostqa.run import Run
 from boostqa.schedule import Schedule
 from boostqa.shard import Counts
@@ -28,6 +30,7 @@ class Display(AbstractContextManager["Display"]):
         self._schedule: Schedule | None = None
         self._executor: Any = None
         self._spent = Amount()
+        self._unpriced = False
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self._live: Any = None
@@ -37,6 +40,8 @@ class Display(AbstractContextManager["Display"]):
     def begin(self, run: Run, executor: Any, spent: Amount) -> None:
         """The session begins."""
         self._executor, self._spent = executor, spent
+        models = load(run.root / "recipe.yaml").models_in_use()
+        self._unpriced = any(prices_of(name, config) is None for name, config in models.items())
         self._say(f"run folder {run.root}")
 
     def segment(self, name: str, schedule: Schedule) -> None:
@@ -108,7 +113,8 @@ class Display(AbstractContextManager["Display"]):
         usage = self._executor.usage
         spent = self._spent + usage.amount
         rate = usage.records / max(1e-9, time.monotonic() - self._start)
-        cost = f", spent {spent.money:.2f}" if spent.money else ""
+        cost = f", spent {spent.money:.2f}{' and what has no known price' if self._unpriced else ''}"
+        cost = ", cost unknown" if self._unpriced and not spent.money else cost
         return (
             f"{self._segment} {bar} {share:4.0%}{eta}; {', '.join(active) or 'done'}; "
             f"{usage.records:,} records ({rate:.1f}/s), {spent.requests:,.0f} calls, {spent.tokens:,.0f} tokens{cost}"

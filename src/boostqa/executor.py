@@ -14,9 +14,11 @@ from typing import Any
 import msgspec
 
 from boostqa import errors
-from boostqa.child import Setup, Usage, open_worker, pack, unpack
+from boostqa.child import Load, Setup, Usage, load_of, open_worker, pack, unpack
 from boostqa.errors import BoostQAError, ContractError
 from boostqa.llm.budget import Account, Ask, Governor, Grant
+from boostqa.llm.clients import Endpoint
+from boostqa.llm.lines import Totals
 from boostqa.schedule import Task
 from boostqa.worker import Worker
 
@@ -47,6 +49,11 @@ class LocalExecutor:
     def usage(self) -> Usage:
         """What was done so far."""
         return Usage(records=self._records, amount=self._account.used)
+
+    @property
+    def load(self) -> Load:
+        """What was asked of each model and endpoint."""
+        return Load() if self._worker is None else load_of(self._worker)
 
     async def __aenter__(self) -> LocalExecutor:
         self._worker = await open_worker(
@@ -90,6 +97,19 @@ class ProcessExecutor:
                 records=total.records + child.usage.records, amount=total.amount + child.usage.amount
             )
         return total
+
+    @property
+    def load(self) -> Load:
+        """The same over all processes, as of their last tick; what a process that died had done is not in it."""
+        models: dict[str, Totals] = {}
+        places: dict[tuple[str, str], Endpoint] = {}
+        for child in self._children:
+            for name, part in child.load.models.items():
+                models.setdefault(name, Totals()).merge(part)
+            for one in child.load.endpoints:
+                known = places.get((one.url, one.model))
+                places[one.url, one.model] = one if known is None else known.plus(one)
+        return Load(models=models, endpoints=list(places.values()))
 
     async def __aenter__(self) -> ProcessExecutor:
         self._children = [_Child(self, f"worker-{i}") for i in range(self._count)]
@@ -148,6 +168,7 @@ class _Child:
     def __init__(self, executor: ProcessExecutor, name: str) -> None:
         self.waiting: dict[int, asyncio.Future[None]] = {}
         self.usage = Usage()
+        self.load = Load()
         self._executor = executor
         self._name = name
         self._next = 0
@@ -232,6 +253,7 @@ class _Child:
             self._fail(_rebuilt(message["fatal"], message["text"]))
         elif "tick" in message:
             self.usage = msgspec.convert(message["tick"], Usage)
+            self.load = msgspec.convert(message["load"], Load)
         else:
             future = self.waiting.get(message["n"])
             if future is None or future.done():

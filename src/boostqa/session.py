@@ -10,7 +10,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import AsyncExitStack, ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from fnmatch import fnmatch
 from pathlib import Path
@@ -23,6 +23,7 @@ from boostqa.identity import digest_bytes
 from boostqa.llm.budget import Governor, Limits
 from boostqa.llm.clients import Address
 from boostqa.llm.ledger_files import index_run, spent
+from boostqa.metrics import Watched, serving
 from boostqa.pipeline import entries
 from boostqa.recipe import Recipe, dump, load
 from boostqa.redo import check_stage, redo, redo_scope
@@ -44,6 +45,8 @@ class Options:
     plan: Path | None = None
     reuse: list[Path] = field(default_factory=list)
     workers: int = 1
+    metrics: int | None = None
+    """Port for Prometheus; 0 takes a free one."""
 
 
 def run_session(recipe_path: Path, options: Options, progress: Progress) -> Run:
@@ -170,7 +173,13 @@ async def _run(
         if options.workers > 1
         else LocalExecutor(setup, governor)
     )
-    async with executor:
+    async with AsyncExitStack() as stack:
+        if options.metrics is not None:
+            progress = watched = Watched(progress)
+            runner.progress = watched
+            url = await stack.enter_async_context(serving(options.metrics, watched, governor))
+            print(f"metrics at {url}", file=sys.stderr, flush=True)
+        await stack.enter_async_context(executor)
         progress.begin(run, executor, governor.spent)
         main = asyncio.ensure_future(runner(executor, options.until))
         with _stopping(executor, main):

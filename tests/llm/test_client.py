@@ -524,7 +524,7 @@ def test_replicas_share_the_load_and_a_dead_one_is_left_out() -> None:
         async with Clients({"a": settings}, backoff=0.001) as clients:
             replies = await asyncio.gather(*(clients.model("a").chat(ask(str(n))) for n in range(40)))
             assert all(reply.ok for reply in replies)
-            down = [row["open"] for row in clients.snapshot()]
+            down = [row.open for row in clients.snapshot()]
             assert down == [True, False]
 
     run(go)
@@ -695,7 +695,7 @@ def test_amounts_are_settled_when_a_call_is_cancelled(tmp_path: Path) -> None:
             await asyncio.sleep(0.05)
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
-            assert clients.snapshot()[0]["in_flight"] == 0
+            assert clients.snapshot()[0].in_flight == 0
             await journal.close()
         await account.close()
         # The server may have finished the answer that nobody waited for.
@@ -758,8 +758,8 @@ def test_a_refused_key_stops_all_calls_at_once_and_each_says_why(tmp_path: Path)
                 with pytest.raises(ProviderStop, match="the key is refused"):
                     await clients.model("a").chat(ask("later"))
             assert time.monotonic() - start < 2
-            assert not clients.snapshot()[0]["open"]
-            assert clients.snapshot()[0]["in_flight"] == 0
+            assert not clients.snapshot()[0].open
+            assert clients.snapshot()[0].in_flight == 0
             await journal.close()
         for each in ended:
             assert isinstance(each, ProviderStop)

@@ -109,7 +109,7 @@ def test_a_bad_replica_is_left_out_and_comes_back() -> None:
                     assert all(reply.ok for reply in await asyncio.gather(*asked))
 
                 await some(0, 60)
-                assert {row["url"]: row["open"] for row in clients.snapshot()} == {
+                assert {row.url: row.open for row in clients.snapshot()} == {
                     bad.url: True,
                     good.url: False,
                 }
@@ -118,7 +118,7 @@ def test_a_bad_replica_is_left_out_and_comes_back() -> None:
                 assert len(bad.seen) <= tried + 2  # left out, but for a probe
                 broken = False
                 await asyncio.sleep(1.1)  # a probe is due
-                while any(row["open"] for row in clients.snapshot()):
+                while any(row.open for row in clients.snapshot()):
                     await some(1000 + len(bad.seen) + len(good.seen), 5)
                     await asyncio.sleep(0.1)
                 before = len(bad.seen)
@@ -145,7 +145,7 @@ def test_the_list_is_read_again_while_running(tmp_path: Path, monkeypatch: pytes
                     await asyncio.sleep(0.01)
                 path.write_text("nonsense\n")  # half written: the list stays as it was
                 await asyncio.sleep(0.06)
-                assert [row["url"] for row in clients.snapshot()] == [old.url]
+                assert [row.url for row in clients.snapshot()] == [old.url]
                 path.write_text(f"{new.url}\n")
                 done, _ = await asyncio.wait(waiting, timeout=5)
                 # Two hang at the server that is gone; those that waited for it were sent to the new one.
@@ -156,7 +156,7 @@ def test_the_list_is_read_again_while_running(tmp_path: Path, monkeypatch: pytes
                     done |= more
                 assert [task.result().outcome for task in done] == [Outcome.OK] * 4
                 assert (len(old.seen), len(new.seen)) == (2, 4)
-                assert [row["url"] for row in clients.snapshot()] == [new.url]
+                assert [row.url for row in clients.snapshot()] == [new.url]
                 path.write_text(f"{new.url}\n{old.url}\n")  # back again, with a throttle of its own
                 while len(clients.snapshot()) < 2:
                     await asyncio.sleep(0.01)
@@ -208,7 +208,7 @@ def test_a_hedged_call_is_answered_by_the_quicker_and_both_are_booked(tmp_path: 
                 current_journal.reset(token)
                 await journal.close()
                 assert {reply.text for reply in replies} == {"quick"}
-                assert [row["in_flight"] for row in clients.snapshot()] == [0, 0]
+                assert [row.in_flight for row in clients.snapshot()] == [0, 0]
             await asyncio.sleep(0.05)
             assert slow.broken == len(slow.seen) > 0  # the calls that lost were broken off
             lines = list(entries(tmp_path))

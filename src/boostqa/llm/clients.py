@@ -14,7 +14,6 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 
 import msgspec
 
@@ -45,6 +44,33 @@ class Address(msgspec.Struct, frozen=True):
 
     url: str
     key: str | None = None
+
+
+class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
+    """One (address, model) at one moment."""
+
+    url: str
+    model: str
+    in_flight: int
+    limit: float
+    """How many may be in flight now."""
+    cap: int
+    cuts: int
+    """How often the limit was lowered."""
+    open: bool
+    """Whether the breaker is open: the endpoint seems to be down."""
+
+    def plus(self, other: Endpoint) -> Endpoint:
+        """The same place as two processes see it."""
+        return Endpoint(
+            url=self.url,
+            model=self.model,
+            in_flight=self.in_flight + other.in_flight,
+            limit=self.limit + other.limit,
+            cap=self.cap + other.cap,
+            cuts=self.cuts + other.cuts,
+            open=self.open or other.open,
+        )
 
 
 class Batches(msgspec.Struct, frozen=True):
@@ -234,17 +260,17 @@ class Clients:
         batched = {f"{config.model_id} (batch)" for config in self._configs.values()}
         return sum(throttle.cap for (_, model), throttle in self._throttles.items() if model not in batched)
 
-    def snapshot(self) -> list[dict[str, Any]]:
+    def snapshot(self) -> list[Endpoint]:
         """Numbers of each throttle at this moment, for status and metrics."""
         return [
-            {
-                "url": url,
-                "model": model,
-                "in_flight": throttle.in_flight,
-                "limit": round(throttle.limit, 2),
-                "cap": throttle.cap,
-                "cuts": throttle.cuts,
-                "open": throttle.open,
-            }
+            Endpoint(
+                url=url,
+                model=model,
+                in_flight=throttle.in_flight,
+                limit=round(throttle.limit, 2),
+                cap=throttle.cap,
+                cuts=throttle.cuts,
+                open=throttle.open,
+            )
             for (url, model), throttle in self._throttles.items()
         ]

@@ -55,7 +55,8 @@ class Journal:
         self._fd = -1
         self._end = 0
         self._own: list[tuple[str, int]] = []
-        self._totals: dict[str, Totals] = {}
+        self.sums: dict[str, Totals] = {}
+        """By name in the recipe's `models`, over what this journal has written to its file."""
         self._pending: list[tuple[Line, bytes]] = []
         self._waiting: list[asyncio.Future[None]] = []
         """One for each pending line, for its caller."""
@@ -160,7 +161,7 @@ class Journal:
         assert self._path is not None
         place = (self._path, self._end)
         for line, _ in pending:
-            self._totals.setdefault(line.name, Totals()).add(line)
+            self.sums.setdefault(line.name, Totals()).add(line)
             if not line.err:
                 self._own.append((line.k, self._end))
                 self._writer.remember(bytes.fromhex(line.k), place)
@@ -192,12 +193,13 @@ class Journal:
         """
         await self.settled()
         self._writer.forget(self)
+        self._writer.count(self.sums)
         if self._fd < 0:
             return
         assert self._path is not None
-        fd, path, end, own, sums = self._fd, self._path, self._end, self._own, self._totals
+        fd, path, end, own, sums = self._fd, self._path, self._end, self._own, self.sums
         # A line that comes after all (of a call cancelled just now) opens a file of its own.
-        self._fd, self._end, self._own, self._totals = -1, 0, [], {}
+        self._fd, self._end, self._own, self.sums = -1, 0, [], {}
         await self._writer.in_thread(path, lambda: _finish(fd, path, end, own, sums))
 
 
@@ -222,6 +224,9 @@ class LedgerWriter:
         self.cache = FrameCache()
         self.places: dict[bytes, tuple[Path, int]] = {}
         """File and offset of what this process has paid for, by key: about 150 bytes an answer, until it ends."""
+        self._journals: set[Journal] = set()
+        self._sums: dict[str, Totals] = {}
+        """Of the journals that have ended."""
         self._flush_s = flush_s
         self._fsync_s = fsync_s
         self._dirty: dict[Journal, None] = {}
@@ -253,7 +258,22 @@ class LedgerWriter:
         self, run_dir: Path, place: tuple[str, str, str], shard: str, index: Index | None = None
     ) -> Journal:
         """The journal of one task; `place` is (segment, entry, step). The first answer makes the file."""
-        return Journal(self, run_dir.joinpath("ledger", *place), shard or "all", index)
+        journal = Journal(self, run_dir.joinpath("ledger", *place), shard or "all", index)
+        self._journals.add(journal)
+        return journal
+
+    def count(self, sums: dict[str, Totals]) -> None:
+        """Add the sums of a journal that ends."""
+        for name, part in sums.items():
+            self._sums.setdefault(name, Totals()).merge(part)
+
+    def spending(self) -> dict[str, Totals]:
+        """Sums over what this process has written, by name in the recipe's `models`; for metrics."""
+        found: dict[str, Totals] = {}
+        for sums in (self._sums, *(journal.sums for journal in self._journals)):
+            for name, part in list(sums.items()):
+                found.setdefault(name, Totals()).merge(part)
+        return found
 
     def check(self) -> None:
         """Raise the failure of an earlier write, if any: after it nothing may be paid for."""
@@ -321,6 +341,7 @@ class LedgerWriter:
             StorageStop: when an earlier write or sync failed.
         """
         self._unsynced.pop(journal, None)
+        self._journals.discard(journal)
         self.check()
 
     async def in_thread(self, path: Path, work: Callable[[], None]) -> None:

@@ -6,11 +6,13 @@ never 0.
 
 from __future__ import annotations
 
+import time
 from collections import Counter
+from datetime import UTC, datetime
 from typing import Any
 
 from boostqa.llm.batch_state import Store, batch_folder
-from boostqa.llm.ledger_files import totals
+from boostqa.llm.ledger_files import ledger_files, read_sidecar, scan, totals
 from boostqa.llm.lines import Totals
 from boostqa.pipeline import entries, part_of
 from boostqa.run import Run
@@ -29,12 +31,14 @@ def collect(run: Run) -> dict[str, Any]:
     sums = Totals()
     for part in spending.values():
         sums.merge(part)
+    complete = bool(rows) and rows[-1]["done"] and not run.is_running()
     accepted = sum(r["counts"]["kept"] for r in rows if r["counts"] and _is_last_of_round(r))
     plan = _latest_plan(run)
+    short = _short(run, plan)
     return {
         "run": str(run.root),
         "running": run.is_running(),
-        "complete": bool(rows) and rows[-1]["done"] and not run.is_running(),
+        "complete": complete,
         "segments": run.segments,
         "entries": rows,
         "spending": _spending(sums),
@@ -45,7 +49,9 @@ def collect(run: Run) -> dict[str, Any]:
         "cells": plan.get("cells", []),
         "given_up": plan.get("given_up", []),
         "quota": plan.get("quota"),
-        "short": _short(run, plan),
+        "short": short,
+        "pace": _pace(run),
+        "hours_left": 0.0 if complete else _hours_left(run, accepted, short),
         "sessions": run.info["sessions"],
         "warnings": _warnings(rows, plan),
     }
@@ -113,6 +119,49 @@ def _batches(run: Run) -> list[dict[str, Any]]:
         for state in Store(batch_folder(run.root)).states()
         if state.step != "done"
     ]
+
+
+def _pace(run: Run) -> dict[str, Any] | None:
+    """Means of the latest session: calls and tokens per second, cost per hour (None: unknown); None: no session yet.
+
+    Rests on the ledger files that were written to since it began; a session never goes on with an older one's file.
+    """
+    spans = _sessions(run)
+    if not spans:
+        return None
+    start, end = spans[-1]
+    seconds = max(1.0, end - start)
+    sums = Totals()
+    for path in ledger_files(run.root):
+        if path.stat().st_mtime >= start:
+            for part in (read_sidecar(path, with_keys=False) or scan(path)).totals.values():
+                sums.merge(part)
+    return {
+        "seconds": seconds,
+        "calls_per_second": sums.requests / seconds,
+        "tokens_per_second": (sums.prompt + sums.completion) / seconds,
+        "cost_per_hour": None if sums.cost is None else sums.cost / seconds * 3600,
+    }
+
+
+def _hours_left(run: Run, accepted: int, short: int | None) -> float | None:
+    """What is missing at the pace of all sessions so far, the head included; None: nothing to go by yet."""
+    if short is None or not accepted:
+        return None
+    return sum(end - start for start, end in _sessions(run)) / 3600 * short / accepted
+
+
+def _sessions(run: Run) -> list[tuple[float, float]]:
+    """(start, end) of each session, seconds since 1970 UTC; now for one that runs."""
+
+    def seconds(stamp: str) -> float:
+        return datetime.strptime(stamp, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC).timestamp()
+
+    spans = []
+    for session in run.info["sessions"]:
+        start = seconds(session["start"])
+        spans.append((start, max(start, seconds(session["end"]) if "end" in session else time.time())))
+    return spans
 
 
 def _latest_plan(run: Run) -> dict[str, Any]:

@@ -53,6 +53,7 @@ def print_table(numbers: dict[str, Any]) -> None:
         f"{spending['completion_tokens']:,} generated tokens; cost {money(spending['cost'], spending['currency'])}, "
         f"per accepted item {per_item(numbers)}"
     )
+    console.print(_pace(numbers))
     for batch in numbers["batches"]:
         console.print(
             f"batch {batch['id'] or '(not yet started)'}: {batch['requests']:,} calls of {batch['model']}"
@@ -67,6 +68,25 @@ def print_table(numbers: dict[str, Any]) -> None:
         else "not complete; `boostqa run` goes on"
     )
     console.print(f"state: {state}")
+
+
+def _pace(numbers: dict[str, Any]) -> str:
+    """One sentence on rate and time left; what is not known says so."""
+    pace, left = numbers["pace"], numbers["hours_left"]
+    time = (
+        "unknown"
+        if left is None
+        else f"about {left:.1f} hours"
+        if left >= 1
+        else f"about {left * 60:.0f} minutes"
+    )
+    if pace is None:
+        return f"no session yet; time left {time}"
+    cost = money(pace["cost_per_hour"], numbers["spending"]["currency"])
+    return (
+        f"latest session: {pace['calls_per_second']:,.2f} calls/s, {pace['tokens_per_second']:,.0f} tokens/s, "
+        f"cost per hour {cost}; time left {time}"
+    )
 
 
 def per_item(numbers: dict[str, Any]) -> str:
