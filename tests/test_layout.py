@@ -37,6 +37,7 @@ ARROW = (
     ("table",),
     ("shard", "release", "run", "llm", "prompts", "readers"),
     ("flows",),
+    ("annotation",),
     ("stage",),
     ("stages",),
     ("pipeline",),

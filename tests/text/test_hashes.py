@@ -7,7 +7,7 @@ import pytest
 
 from boostqa.text.copying import copy_share
 from boostqa.text.minhash import band_hashes, jaccard, signature, signatures
-from boostqa.text.ngrams import BUCKETS, char_ngrams, feature_rows, features, word_ngrams
+from boostqa.text.ngrams import char_ngrams, word_ngrams
 
 GOLDEN_NGRAM = 12996123846290597105
 GOLDEN_SIGNATURE = [717406286, 3222148566, 2322536435]
@@ -31,17 +31,6 @@ def test_ngrams_count_and_short_texts() -> None:
     assert len(word_ngrams("一二三四五六七", 5)) == 3
     assert len(char_ngrams("abcd", 3)) == 2
     assert word_ngrams("b a", 2)[0] != word_ngrams("a b", 2)[0]
-
-
-def test_features_are_unit_length_and_in_range() -> None:
-    columns, values = features("What is the speed of light? 光速是多少")
-    assert columns.dtype == np.int32
-    assert 0 <= columns.min() <= columns.max() < BUCKETS
-    assert np.all(np.diff(columns) > 0)
-    assert float(np.sum(values**2)) == pytest.approx(1.0, abs=1e-5)
-    starts, all_columns, _ = feature_rows(["", "abc def", "abc"])
-    assert starts[1] == 0
-    assert starts[-1] == len(all_columns)
 
 
 def test_jaccard_estimate_follows_the_true_value() -> None:

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     import pyarrow as pa
 
+    from boostqa.annotation.classifier import Encoder
+
 UNLABELLED = "unlabelled"
 NOT_SELF_CONTAINED = "not_self_contained"
 
@@ -82,6 +84,8 @@ class AnnotateConfig(StageConfig):
     """With `use_gold`: fully labelled seeds that the model labels all the same, to measure it (items)."""
     min_fit: int = Field(default=200, ge=10)
     """Labelled items without which no classifier is fitted (items)."""
+    encoder: Literal["none", "e5-small"] = "none"
+    """Sentence vectors beside the classifier's words: better labels, a few hundred times slower (an extra)."""
     drop_not_self_contained: bool = True
     """Drop question seeds that need something which is not there, as found in one pass."""
 
@@ -188,13 +192,14 @@ class Annotate(Stage):
         return state | {"classifier": "fitted"}
 
     def _fit_head(self, head: str, rows: list[dict[str, Any]], heads: dict[str, Any]) -> State:
-        from boostqa.text.classifier import fit
+        from boostqa.annotation.classifier import fit
 
         known = [(row["text"], found) for row in rows if (found := self._stands(row, head) or OTHER) != OTHER]
         if len({found for _, found in known}) < 2 or len(known) < 10:
             heads[head] = {"fitted": False, "examples": len(known)}
             return {}
-        classifier, trial = fit([text for text, _ in known], [found for _, found in known])
+        texts, labels = [text for text, _ in known], [found for _, found in known]
+        classifier, trial = fit(texts, labels, encoder=self.encoder())
         plain = classifier.to_state()
         weights = plain.pop("weights")
         heads[head] = plain | {
@@ -205,9 +210,15 @@ class Annotate(Stage):
         }
         return {f"{head}_weights": weights}
 
+    def encoder(self) -> Encoder | None:
+        """What the recipe adds to the classifier's words, loaded once for each process."""
+        from boostqa.annotation.encoder import encoder
+
+        return None if self.config.encoder == "none" else encoder(self.config.encoder)
+
     def _apply(self, records: list[Record], kit: Kit) -> Iterable[Record]:
         rows = {row["id"]: row for row in _label_rows([kit.rows("label")])}
-        guesses = _Guesses(records, rows, kit.state("fit"), self.config.min_confidence)
+        guesses = _Guesses(records, rows, kit.state("fit"), self)
         for record in records:
             row = rows.get(record.id)
             if row and self._sure_not_alone(row, record):
@@ -267,22 +278,26 @@ class _Guesses:
     """The classifiers' labels of one shard, made for all records that need one at once."""
 
     def __init__(
-        self, records: list[Record], rows: dict[str, dict[str, Any]], state: State, min_confidence: float
+        self, records: list[Record], rows: dict[str, dict[str, Any]], state: State, stage: Annotate
     ) -> None:
-        self.min_confidence = min_confidence
+        self.min_confidence = stage.config.min_confidence
         self.languages = set(state.get("languages", ()))
         self.found: dict[str, tuple[tuple[str, ...], npt.NDArray[np.float32]]] = {}
         self.place = {record.id: i for i, record in enumerate(records)}
         whole = {i for i, row in rows.items() if all(row[h] or row[f"gold_{h}"] for h in HEADS)}
         if whole.issuperset(self.place):
             return
-        from boostqa.text.classifier import Classifier
+        from boostqa.annotation.classifier import Classifier
+        from boostqa.annotation.features import rows as features_of
 
         texts = [text_of(record)[:_FIT_CHARS] for record in records]
+        features = features_of(texts)
         for head, plain in state["heads"].items():
             if plain["fitted"]:
-                classifier = Classifier.from_state(plain | {"weights": state[f"{head}_weights"]})
-                self.found[head] = classifier.labels, classifier.predict(texts)
+                weights = {"weights": state[f"{head}_weights"]}
+                made = stage.encoder() if plain.get("encoder") else None
+                classifier = Classifier.from_state(plain | weights, made)
+                self.found[head] = classifier.labels, classifier.predict(texts, features)
 
     def fill(self, record: Record, labels: Labels) -> Labels:
         """`labels` with what is missing filled in by the classifiers, where there are any."""

@@ -1,0 +1,184 @@
+"""Texts as hashed features: whole batches at once over one array of code points, no loop over words.
+
+A token is a run of letters in lower case, a run of digits (only its length counts), a mathematical sign, or one
+character of Han and kana. Features are tokens, pairs and (of Han and kana) triples of neighbours, and the first
+five and last four letters of longer words, which stand for their stems. A run's hash is a polynomial over its
+code points, read off running sums: H(a..b) = (S(b) - S(a)) B^-a modulo 2^64 with S the sum of code x B^place.
+Knows nothing of labels and models.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+from typing import TYPE_CHECKING, NamedTuple
+
+from boostqa.text.ngrams import mix
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+BITS = 20
+"""Hashes are cut to 2^20 columns; under 300,000 different features that is one column in eight shared."""
+CHARS = 4000
+"""Characters of a text that are read: its beginning says what it is about."""
+_BASE = 0x9E3779B97F4A7C15
+_MASK = 2**64 - 1
+_GAP, _LETTER, _DIGIT, _SINGLE, _HAN = range(5)
+_SALTS = {"pair": 0x51ED270B, "triple": 0x2545F491, "stem": 0x6C62272E, "end": 0x1B873593}
+
+
+class Rows(NamedTuple):
+    """Sparse rows: row i has the entries starts[i]:starts[i + 1], columns rising."""
+
+    starts: npt.NDArray[np.int64]
+    columns: npt.NDArray[np.int32]
+    values: npt.NDArray[np.float32]
+    """1 + ln(occurrences)."""
+
+
+def rows(texts: Sequence[str]) -> Rows:
+    """Features of texts, [texts, 2^BITS]; a text without letters, digits and signs has none."""
+    import numpy as np
+
+    parts = [_rows(texts[i : i + 256]) for i in range(0, len(texts), 256)]
+    counts = np.concatenate([np.zeros(1, dtype=np.int64), *(np.diff(part.starts) for part in parts)])
+    columns = np.concatenate([np.zeros(0, dtype=np.int32), *(part.columns for part in parts)])
+    values = np.concatenate([np.zeros(0, dtype=np.float32), *(part.values for part in parts)])
+    return Rows(np.cumsum(counts), columns, values)
+
+
+def take(source: Rows, chosen: npt.NDArray[np.int64]) -> Rows:
+    """The chosen rows, in that order."""
+    import numpy as np
+
+    lengths = source.starts[chosen + 1] - source.starts[chosen]
+    begin = np.zeros(len(chosen) + 1, dtype=np.int64)
+    np.cumsum(lengths, out=begin[1:])
+    index = np.repeat(source.starts[chosen] - begin[:-1], lengths) + np.arange(begin[-1])
+    return Rows(begin, source.columns[index], source.values[index])
+
+
+@cache
+def _alphabet() -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.uint8]]:
+    """What each code point below 0x10000 is folded to, and its class."""
+    import unicodedata
+
+    import numpy as np
+
+    from boostqa.text.normalise import cjk_share
+
+    codes = np.arange(0x10000, dtype=np.uint32)
+    classes = np.zeros(0x10000, dtype=np.uint8)
+    for code in range(0x10000):
+        char = unicodedata.normalize("NFKC", chr(code)).lower() if not 0xD800 <= code < 0xE000 else ""
+        if len(char) != 1:
+            # What unfolds into several letters is rare enough to stay as it is.
+            char = chr(code) if char else " "
+        kind = unicodedata.category(char)
+        codes[code] = ord(char)
+        if kind == "Nd":
+            classes[code] = _DIGIT
+        elif kind[0] in "LM" or kind in ("Nl", "No"):
+            classes[code] = _HAN if cjk_share(char) else _LETTER
+        elif kind == "Sm" or char in "%$^°":
+            classes[code] = _SINGLE
+    return codes, classes
+
+
+@cache
+def _powers(count: int) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.uint64]]:
+    """_BASE^i and _BASE^-i modulo 2^64 for i < count."""
+    import numpy as np
+
+    def of(base: int) -> npt.NDArray[np.uint64]:
+        found = np.full(count, base, dtype=np.uint64)
+        found[0] = 1
+        return np.multiply.accumulate(found)
+
+    return of(_BASE), of(pow(_BASE, -1, 2**64))
+
+
+def _rows(texts: Sequence[str]) -> Rows:
+    import numpy as np
+
+    # Each text ends in a character that is in no token.
+    shown = [text[:CHARS] + "\n" for text in texts]
+    joined, lengths = "".join(shown), [len(text) for text in shown]
+    raw = np.frombuffer(joined.encode("utf-32-le", "surrogatepass"), dtype="<u4")
+    codes, classes = _alphabet()
+    low = np.minimum(raw, 0xFFFF)
+    kind = classes[low]
+    kind[raw >= 0x20000] = _HAN
+    folded = np.where(raw < 0x10000, codes[low], raw)
+    starts, ends, run = _runs(folded, kind)
+    ids = np.repeat(np.arange(len(texts), dtype=np.int32), lengths)[starts]
+    where, hashes = _features(run, starts, ends, kind[starts], ids)
+    keys = (where.astype(np.uint64) << np.uint64(32)) | (mix(hashes) >> np.uint64(64 - BITS))
+    keys.sort()
+    first = np.flatnonzero(np.concatenate([[True], keys[1:] != keys[:-1]])[: len(keys)])
+    counts = np.diff(np.append(first, len(keys)))
+    kept = keys[first]
+    bounds = np.searchsorted(kept, np.arange(len(texts) + 1, dtype=np.uint64) << np.uint64(32))
+    values = (1.0 + np.log(counts)).astype(np.float32)
+    return Rows(bounds.astype(np.int64), (kept & np.uint64(0xFFFFFFFF)).astype(np.int32), values)
+
+
+class _Runs:
+    """Hashes of any stretch of code points, off running sums."""
+
+    def __init__(self, folded: npt.NDArray[np.uint32]) -> None:
+        import numpy as np
+
+        size = 1 << max(12, (len(folded) + 1).bit_length())
+        self.powers, self.inverse = _powers(size)
+        self.sums = np.zeros(len(folded) + 1, dtype=np.uint64)
+        np.cumsum(folded.astype(np.uint64) * self.powers[: len(folded)], out=self.sums[1:])
+
+    def __call__(self, start: npt.NDArray[np.int64], end: npt.NDArray[np.int64]) -> npt.NDArray[np.uint64]:
+        return (self.sums[end] - self.sums[start]) * self.inverse[start]
+
+
+def _runs(
+    folded: npt.NDArray[np.uint32], kind: npt.NDArray[np.uint8]
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], _Runs]:
+    """First places of the tokens, places after their ends, and the hasher of stretches."""
+    import numpy as np
+
+    before = np.zeros_like(kind)
+    before[1:] = kind[:-1]
+    begins = (kind != _GAP) & ((kind != before) | (kind >= _SINGLE))
+    after = np.zeros_like(kind)
+    after[:-1] = kind[1:]
+    ends = (kind != _GAP) & ((kind != after) | (kind >= _SINGLE))
+    return np.flatnonzero(begins), np.flatnonzero(ends) + 1, _Runs(np.where(kind == _DIGIT, 48, folded))
+
+
+def _features(
+    run: _Runs,
+    starts: npt.NDArray[np.int64],
+    ends: npt.NDArray[np.int64],
+    kind: npt.NDArray[np.uint8],
+    ids: npt.NDArray[np.int32],
+) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.uint64]]:
+    """(text, hash) of every feature, in no order; starts, ends, kind and ids are of tokens."""
+    import numpy as np
+
+    salt = {name: np.uint64(value * _BASE & _MASK) for name, value in _SALTS.items()}
+    base = np.uint64(_BASE)
+    tokens = mix(run(starts, ends))
+    follows = ids[1:] == ids[:-1]
+    pair = tokens[:-1] * base + tokens[1:]
+    long = np.flatnonzero((kind == _LETTER) & (ends - starts > 5))
+    han = kind == _HAN
+    triple = np.flatnonzero(han[:-2] & han[1:-1] & han[2:] & follows[:-1] & follows[1:])
+    hashes = [
+        tokens,
+        pair[follows] ^ salt["pair"],
+        (pair[:-1][triple] * base + tokens[2:][triple]) ^ salt["triple"],
+        run(starts[long], starts[long] + 5) ^ salt["stem"],
+        run(ends[long] - 4, ends[long]) ^ salt["end"],
+    ]
+    places = [ids, ids[:-1][follows], ids[:-2][triple], ids[long], ids[long]]
+    return np.concatenate(places), np.concatenate(hashes)
