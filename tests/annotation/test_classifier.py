@@ -62,7 +62,7 @@ def test_the_order_of_examples_does_not_matter():
     texts, labels = examples(15)
     one, _ = fit(texts, labels)
     other, _ = fit(texts[::-1], labels[::-1])
-    assert np.array_equal(one.sparse.inner, other.sparse.inner)
+    assert np.array_equal(one.sparse.weights, other.sparse.weights)
 
 
 def test_too_little_to_learn_from():

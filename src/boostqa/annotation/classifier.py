@@ -2,9 +2,11 @@
 
 The default is a softmax regression over hashed words, characters and stems (`features.py`, `regression.py`).
 With an encoder (`encoder.py`, an extra) a second regression over sentence vectors is added. The logits of the
-regressions are weighted so that answers held out of the fit are most likely, which is temperature scaling (Guo et
-al., ICML 2017) for one model and a logarithmic pool for two. The order of the examples does not matter: they are
-put into the order of their texts' hashes first. Knows nothing of records or taxonomies.
+regressions are weighted so that answers held out of the fit are most likely, which is temperature scaling (Guo
+et al., ICML 2017) for one model and a logarithmic pool for two; then the largest probability is put right by a
+logistic curve over its log-odds (Platt, 1999): labels that are wrong themselves keep the surest guess from being
+right. The order of the examples does not matter: they are put into the order of their texts' hashes first. Knows
+nothing of records or taxonomies.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import msgspec
 
 from boostqa.annotation import features
+from boostqa.annotation.evaluation import calibration_error
 from boostqa.annotation.regression import Dense, Sparse, fit_dense, fit_sparse, softmax
 from boostqa.errors import UserError
 from boostqa.identity import digest
@@ -54,6 +57,8 @@ class Classifier:
     sparse: Sparse
     scale: tuple[float, float]
     """Weights of the sparse and the dense logits."""
+    curve: tuple[float, float]
+    """Slope and offset of the logistic curve from the largest probability's log-odds to how often it is right."""
     prior: tuple[float, ...]
     """Share of each label among the examples: what is said of a text of which nothing is known."""
     dense: Dense | None = None
@@ -70,22 +75,25 @@ class Classifier:
         logits = np.float32(self.scale[0]) * self.sparse.logits(rows)
         if self.dense and self.encoder and len(texts):
             logits = logits + np.float32(self.scale[1]) * self.dense.logits(self.encoder.encode(texts))
-        chances = softmax(logits)
+        chances = _corrected(softmax(logits), self.curve)
         chances[~self.sparse.known(rows)] = self.prior
         return chances
 
     def to_state(self) -> dict[str, Any]:
         """Plain data and one table (`weights`), to be kept in a gather's state."""
+        import numpy as np
         import pyarrow as pa
 
-        sparse, rank = self.sparse, self.sparse.inner.shape[1]
-        inner = pa.FixedSizeListArray.from_arrays(pa.array(sparse.inner.ravel()), rank)
-        columns = {"column": pa.array(sparse.columns), "idf": pa.array(sparse.idf), "inner": inner}
+        sparse = self.sparse
+        lists = pa.FixedSizeListArray.from_arrays(
+            pa.array(sparse.weights.astype(np.float16).ravel()), len(self.labels)
+        )
+        columns = {"column": pa.array(sparse.columns), "idf": pa.array(sparse.idf), "weights": lists}
         state: dict[str, Any] = {
             "labels": list(self.labels),
             "scale": list(self.scale),
+            "curve": list(self.curve),
             "prior": list(self.prior),
-            "outer": sparse.outer.tolist(),
             "bias": sparse.bias.tolist(),
             "weights": pa.table(columns),
         }
@@ -110,21 +118,19 @@ class Classifier:
                 f"the classifier was fitted with the encoder {wanted or 'none'}, not {given}; pass that"
             )
         table: pa.Table = state["weights"].combine_chunks()
-        outer = np.array(state["outer"], dtype=np.float32)
-        inner = table["inner"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
+        flat = table["weights"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
         sparse = Sparse(
             table["column"].to_numpy(),
             table["idf"].to_numpy(),
-            inner.reshape(-1, len(outer)),
-            outer,
+            flat.astype(np.float32).reshape(-1, len(state["labels"])),
             np.array(state["bias"], dtype=np.float32),
         )
         dense = None
         if wanted:
             found = state["dense"]
             dense = Dense(np.array(found["weights"], np.float32), np.array(found["bias"], np.float32))
-        scale = (float(state["scale"][0]), float(state["scale"][1]))
-        return cls(tuple(state["labels"]), sparse, scale, tuple(state["prior"]), dense, encoder)
+        scale, curve = tuple(state["scale"]), tuple(state["curve"])
+        return cls(tuple(state["labels"]), sparse, scale, curve, tuple(state["prior"]), dense, encoder)
 
 
 def save(path: Path, heads: dict[str, Classifier], about: dict[str, Any]) -> None:
@@ -225,6 +231,8 @@ def fit(
     found, where = _held_out(rows, inputs, truth, folds, len(names))
     scale = _pool(found, truth[where])
     chance = softmax(scale[0] * found[0] + scale[1] * found[1])
+    curve = _platt(chance.max(axis=1), chance.argmax(axis=1) == truth[where])
+    chance = _corrected(chance, curve)
     trial = Trial(
         [names[t] for t in truth[where]],
         [names[g] for g in chance.argmax(axis=1)],
@@ -233,7 +241,7 @@ def fit(
     sparse = fit_sparse(rows, truth, len(names))
     dense = fit_dense(inputs, truth, len(names)) if inputs is not None else None
     prior = tuple(float(share) for share in np.bincount(truth, minlength=len(names)) / len(truth))
-    return Classifier(names, sparse, scale, prior, dense, encoder), trial
+    return Classifier(names, sparse, scale, curve, prior, dense, encoder), trial
 
 
 def _held_out(
@@ -275,6 +283,51 @@ def _pool(logits: tuple[Floats, Floats], truth: Ints) -> tuple[float, float]:
     return one, two
 
 
+def _odds(confidence: Floats) -> Floats:
+    import numpy as np
+
+    clipped = np.clip(confidence, 1e-4, 1 - 1e-4)
+    found: Floats = np.log(clipped / (1 - clipped))
+    return found
+
+
+def _platt(confidence: Floats, hit: npt.NDArray[np.bool_]) -> tuple[float, float]:
+    """Slope and offset under which the hits are most likely, by Newton's method.
+
+    Targets are Platt's, a little inside 0 and 1, and a weak prior holds slope 1 and offset 0 where there is little.
+    """
+    import numpy as np
+
+    x = np.stack([_odds(confidence).astype(np.float64), np.ones(len(hit))], axis=1)
+    right = int(hit.sum())
+    target = np.where(hit, (right + 1) / (right + 2), 1 / (len(hit) - right + 2))
+    found, start = np.array([1.0, 0.0]), np.array([1.0, 0.0])
+    for _ in range(25):
+        chance = 1 / (1 + np.exp(-x @ found))
+        slope = x.T @ (chance - target) + 4 * (found - start)
+        curvature = (x * (chance * (1 - chance))[:, None]).T @ x + 4 * np.eye(2)
+        found = found - np.linalg.solve(curvature, slope)
+    return max(0.1, float(found[0])), float(found[1])
+
+
+def _corrected(chances: Floats, curve: tuple[float, float]) -> Floats:
+    """The largest of each row moved along the curve, the others scaled to what is left; the order stays."""
+    import numpy as np
+
+    top = chances.argmax(axis=1)
+    rows = np.arange(len(chances))
+    before = chances[rows, top]
+    after = 1 / (1 + np.exp(-(curve[0] * _odds(before) + curve[1])))
+    others = (1 - after) / np.maximum(1 - before, 1e-6)
+    result = chances * others[:, None]
+    # A label that was the most likely one stays it.
+    result[rows, top] = 0
+    after = np.maximum(after, result.max(axis=1))
+    result[rows, top] = after
+    final: Floats = (result / result.sum(axis=1, keepdims=True)).astype(np.float32)
+    return final
+
+
 def smallest(loss: Callable[[float], float]) -> float:
     """The argument between e^-4 and e^4 of the smallest loss: golden section over its logarithm."""
     low, high = -4.0, 4.0
@@ -286,16 +339,3 @@ def smallest(loss: Callable[[float], float]) -> float:
         else:
             low = left
     return math.exp((low + high) / 2)
-
-
-def calibration_error(confidence: Floats, hit: npt.NDArray[np.bool_], bins: int = 10) -> float:
-    """Expected calibration error: mean gap between confidence and accuracy over equal bins, weighted by their size."""
-    import numpy as np
-
-    place = np.minimum((confidence * bins).astype(int), bins - 1)
-    gaps = [
-        abs(float(hit[place == b].mean() - confidence[place == b].mean())) * int((place == b).sum())
-        for b in range(bins)
-        if (place == b).any()
-    ]
-    return sum(gaps) / max(1, len(hit))
