@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from boostqa import readers
 from boostqa.errors import UserError
-from boostqa.inputs import SAMPLE, SAMPLES, InputFile, expand, fingerprint, locate, packed
+from boostqa.inputs import SAMPLE, SAMPLES, InputFile, expand, fingerprint, locate, open_file, packed, size_of
 
 
 @pytest.fixture
@@ -61,10 +63,102 @@ def test_fingerprint_sees_any_change_of_a_small_file_and_samples_a_large_one(tmp
     path.write_bytes(b"abd")
     assert fingerprint(file) != small
     path.unlink()
-    with pytest.raises(UserError, match=r"x: cannot be read \(No such file"):
+    with pytest.raises(UserError, match=r"x: no such file; check"):
         fingerprint(file)
 
 
 def test_packing_keeps_order_and_never_splits() -> None:
     assert list(packed([3, 3, 9, 1, 1, 1], lambda x: x, 6)) == [[3, 3], [9], [1, 1, 1]]
     assert list(packed([], len, 5)) == []
+
+
+def test_urls_are_expanded_like_paths() -> None:
+    import fsspec
+
+    system = fsspec.filesystem("memory")
+    for name in ("a.md", "sub/b.md", "sub/.hidden", "dataset_info.json", "LICENSE"):
+        system.pipe(f"/inputs/{name}", name.encode())
+    for path, names in (
+        ("memory://inputs", ["a.md", "sub/b.md"]),
+        ("memory://inputs/*.md", ["a.md"]),
+        ("memory://inputs/sub/b.md", ["b.md"]),
+        ("memory://inputs/**/b.md", ["sub/b.md"]),
+    ):
+        files = expand(path, "key")
+        assert [file.name for file in files] == names, path
+        for file in files:
+            assert open_file(locate(path, file.name)).read() == open_file(file.path).read()
+            assert fingerprint(file)[1] == len(open_file(file.path).read())
+    with pytest.raises(UserError, match="key: memory://nothing: no files there; correct the address"):
+        expand("memory://nothing", "key")
+
+
+def test_a_storage_whose_package_is_missing_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    import fsspec
+
+    def missing(*_: object, **__: object) -> None:
+        raise ImportError("Install s3fs to access S3")
+
+    monkeypatch.setattr(fsspec.core, "url_to_fs", missing)
+    with pytest.raises(UserError, match=r"key: s3://b/x: reading this .* pip install boostqa\[s3\]"):
+        expand("s3://b/x", "key")
+
+
+@pytest.fixture
+def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """Address of an S3 server of moto's with the bucket `seeds`."""
+    moto = pytest.importorskip("moto.server", reason="pip install boostqa[dev]")
+    s3fs = pytest.importorskip("s3fs", reason="pip install boostqa[s3]")
+    server = moto.ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    for name, value in {
+        "AWS_ENDPOINT_URL": f"http://{host}:{port}",
+        "AWS_ACCESS_KEY_ID": "key",
+        "AWS_SECRET_ACCESS_KEY": "secret",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_EC2_METADATA_DISABLED": "true",
+    }.items():
+        monkeypatch.setenv(name, value)
+    s3fs.S3FileSystem.clear_instance_cache()
+    yield "s3://seeds"
+    s3fs.S3FileSystem.clear_instance_cache()
+    server.stop()
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_files_in_s3(bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    import gzip
+
+    import fsspec
+
+    system = fsspec.filesystem("s3")
+    system.mkdir("seeds")
+    rows = "".join(f'{{"question": "q{i}", "answer": "a"}}\n' for i in range(500))
+    system.pipe("seeds/pairs/a.jsonl.gz", gzip.compress(rows.encode()))
+    (file,) = expand(f"{bucket}/pairs", "key")
+    assert file == InputFile("a.jsonl.gz", "s3://seeds/pairs/a.jsonl.gz")
+    assert fingerprint(file) == fingerprint(file)
+    assert size_of(file.path) < len(rows)
+    assert len(list(readers.open(file.path))) == 500
+    with pytest.raises(UserError, match="key: s3://elsewhere/x: no "):
+        expand("s3://elsewhere/x", "key")
+    with pytest.raises(UserError, match=r"s3://elsewhere/x\.jsonl: no such file"):
+        open_file("s3://elsewhere/x.jsonl")
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_bucket_that_cannot_be_read_is_named(bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    import fsspec
+
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    fsspec.filesystem("s3").clear_instance_cache()
+    with pytest.raises(
+        UserError, match=r"key: s3://seeds/pairs: cannot be read .*check address, key and network"
+    ):
+        expand(f"{bucket}/pairs", "key")

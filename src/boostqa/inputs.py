@@ -1,8 +1,11 @@
 """Files that a recipe names: which they are, what they are called, and whether they changed.
 
-A path is a file, a folder (everything below it) or a glob (`**` allowed); folders and globs leave out hidden
-files and the texts of licences, which are about the data and not data. Files are called by their path below
-the folder or below the glob's fixed part, so a name never depends on the machine.
+A path is a file, a folder (everything below it), a glob (`**` allowed), or any of these as a URL that fsspec
+knows: `s3://bucket/folder`, `hf://datasets/owner/name`, `https://...`. Folders and globs leave out hidden
+files and what is about the data and not data: texts of licences, and the descriptions that `datasets` writes.
+Files are called by their path below the folder or below the glob's fixed part, so a name never depends on the
+machine. This is the only place that touches storage; addresses and keys of a storage service come from its
+usual environment variables.
 Knows nothing of formats, stages or recipes' sections.
 """
 
@@ -11,10 +14,11 @@ from __future__ import annotations
 import glob
 import hashlib
 import re
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import IO, Any, TypeVar, cast
 
 from boostqa.errors import UserError
 
@@ -25,7 +29,13 @@ SAMPLE = 65_536
 SAMPLES = 16
 """A file of at most SAMPLE * SAMPLES bytes is hashed whole, a larger one by this many samples."""
 
-_ASIDE = re.compile(r"(?:^|/)(?:\.|(?:LICEN[CS]E|COPYING|NOTICE)(?:[-.][^/]*)?$)", re.IGNORECASE)
+_ASIDE = re.compile(
+    r"(?:^|/)(?:\.|__MACOSX/|(?:LICEN[CS]E|COPYING|NOTICE)(?:[-.][^/]*)?$|"
+    r"(?:dataset_infos?|dataset_dict|state)\.json$|cache-[^/]*\.arrow$)",
+    re.IGNORECASE,
+)
+_EXTRAS = {"s3": "s3", "s3a": "s3", "hf": "hf"}
+"""Protocol -> the extra of ours that installs what it needs."""
 
 
 @dataclass(frozen=True)
@@ -35,35 +45,86 @@ class InputFile:
     name: str
     """Relative, with forward slashes; the same on every machine."""
     path: str
-    """Where it lies on this one."""
+    """Where it lies on this one, or its URL."""
+
+
+def is_aside(name: str) -> bool:
+    """Whether a file's name says that it is hidden, or about the data and not data."""
+    return _ASIDE.search(name) is not None
+
+
+def is_url(path: str) -> bool:
+    """Whether a path is not one of this machine."""
+    return "://" in path
 
 
 def expand(path: str, key: str) -> list[InputFile]:
     """Files under `path`, sorted by name; `key` is the recipe key for messages.
 
     Raises:
-        UserError: if there is no such file, or the folder or glob has no files.
+        UserError: if there is no such file, or the folder or glob has no files, or they may not be listed.
     """
-    base = _base(path)
-    if base == Path(path):
-        found, what = list(base.rglob("*")), "the folder has no files; put files there or name another"
-    elif _is_glob(path):
-        found = [Path(name) for name in glob.glob(path, recursive=True)]
-        what = "the glob matches no file; correct the pattern"
+    if is_url(path):
+        files, named = _expand_url(path, key), False
     else:
-        found = [Path(path)]
-        what = "no such file or folder; correct the path (it is relative to the recipe's folder)"
-    files = [InputFile(p.relative_to(base).as_posix(), str(p)) for p in found if p.is_file()]
-    if found != [Path(path)]:
-        files = [file for file in files if not _ASIDE.search(file.name)]
+        base = _base(path)
+        found = _found(path, base)
+        files = [InputFile(p.relative_to(base).as_posix(), str(p)) for p in found if p.is_file()]
+        named = found == [Path(path)]
+    if not named and [file.path for file in files] != [path]:
+        files = [file for file in files if not is_aside(file.name)]
     if not files:
-        raise UserError(f"{key}: {path}: {what}")
+        raise UserError(f"{key}: {path}: {_remedy(path)}")
     return sorted(files, key=lambda file: file.name)
 
 
+def _found(path: str, base: Path) -> list[Path]:
+    if base == Path(path):
+        return list(base.rglob("*"))
+    return [Path(name) for name in glob.glob(path, recursive=True)] if _is_glob(path) else [Path(path)]
+
+
+def _remedy(path: str) -> str:
+    if is_url(path):
+        return "no files there; correct the address"
+    if _is_glob(path):
+        return "the glob matches no file; correct the pattern"
+    if Path(path).is_dir():
+        return "the folder has no files; put files there or name another"
+    return "no such file or folder; correct the path (it is relative to the recipe's folder)"
+
+
+def _expand_url(path: str, key: str) -> list[InputFile]:
+    import fsspec
+
+    with _Storage(f"{key}: {path}"):
+        system, root = fsspec.core.url_to_fs(path)
+        if glob.has_magic(root):
+            found = [name for name in system.glob(root) if system.isfile(name)]
+            base = re.split(r"[*?\[]", root)[0].rpartition("/")[0]
+        elif system.isfile(root):
+            found, base = [root], root.rpartition("/")[0]
+        else:
+            found, base = system.find(root), root
+        base = base.rstrip("/") + "/"
+        return [InputFile(name.removeprefix(base), str(system.unstrip_protocol(name))) for name in found]
+
+
 def locate(path: str, name: str) -> str:
-    """Where the file called `name` under `path` lies on this machine."""
-    return str(_base(path) / name)
+    """Where the file called `name` under `path` lies on this machine, or its URL."""
+    if not is_url(path):
+        return str(_base(path) / name)
+    magic = re.search(r"[*?\[]", path)
+    if magic:
+        return path[: magic.start()].rpartition("/")[0] + "/" + name
+    if path.rpartition("/")[2] == name:
+        import fsspec
+
+        with _Storage(path):
+            system, root = fsspec.core.url_to_fs(path)
+            if system.isfile(root):
+                return path
+    return path.rstrip("/") + "/" + name
 
 
 def _is_glob(path: str) -> bool:
@@ -81,6 +142,80 @@ def _base(path: str) -> Path:
     return base
 
 
+class _Storage:
+    """Turns errors of a storage inside its `with` into `UserError`s that name the place."""
+
+    def __init__(self, place: str) -> None:
+        self.place = place
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        if error is None or isinstance(error, UserError):
+            return
+        place = self.place
+        if isinstance(error, FileNotFoundError):
+            raise UserError(f"{place}: no such file; check the path in the recipe") from error
+        if isinstance(error, IsADirectoryError):
+            raise UserError(f"{place}: is a folder; name the files in it, such as {place}/*.jsonl") from error
+        if isinstance(error, PermissionError):
+            raise UserError(f"{place}: may not be read; check its permissions, or your key for it") from error
+        if isinstance(error, ImportError):
+            protocol = (re.search(r"(\w+)://", place) or ["", ""])[1]
+            extra = _EXTRAS.get(protocol)
+            remedy = f"pip install boostqa[{extra}]" if extra else f"{error}"
+            raise UserError(f"{place}: reading this needs a further package: {remedy}") from error
+        if isinstance(error, _storage_errors()):
+            raise UserError(f"{place}: cannot be read ({error}); check address, key and network") from error
+
+
+def _storage_errors() -> tuple[type[BaseException], ...]:
+    """What storage clients raise, of those that are loaded."""
+    found: list[type[BaseException]] = [OSError, ValueError]
+    for module, name in (
+        ("botocore.exceptions", "BotoCoreError"),
+        ("botocore.exceptions", "ClientError"),
+        ("aiohttp", "ClientError"),
+        ("huggingface_hub.errors", "HfHubHTTPError"),
+        ("httpx", "HTTPError"),
+        ("httpx2", "HTTPError"),
+    ):
+        if module in sys.modules and hasattr(sys.modules[module], name):
+            found.append(getattr(sys.modules[module], name))
+    return tuple(found)
+
+
+def open_file(path: str) -> IO[bytes]:
+    """The stored bytes of a local file or a URL.
+
+    Raises:
+        UserError: if there is no such file or it may not be read.
+    """
+    with _Storage(path):
+        if not is_url(path):
+            return cast("IO[bytes]", open(path, "rb"))
+        import fsspec
+
+        return cast("IO[bytes]", fsspec.open(path, "rb").open())
+
+
+def size_of(path: str) -> int:
+    """Bytes of a local file or a URL as stored; 0 where the storage does not say.
+
+    Raises:
+        UserError: if there is no such file or it may not be read.
+    """
+    with _Storage(path):
+        if not is_url(path):
+            return Path(path).stat().st_size
+        import fsspec
+
+        system, root = fsspec.core.url_to_fs(path)
+        return int(system.size(root) or 0)
+    raise AssertionError
+
+
 def fingerprint(file: InputFile) -> list[str | int]:
     """[name, size in bytes, hash]: equal as long as the file is, as far as size and samples show.
 
@@ -88,18 +223,14 @@ def fingerprint(file: InputFile) -> list[str | int]:
         UserError: if the file cannot be read.
     """
     state = hashlib.blake2b(digest_size=16)
-    try:
-        size = Path(file.path).stat().st_size
-        with open(file.path, "rb") as stream:
-            if size <= SAMPLE * SAMPLES:
-                state.update(stream.read())
-            else:
-                for i in range(SAMPLES):
-                    stream.seek((size - SAMPLE) * i // (SAMPLES - 1))
-                    state.update(stream.read(SAMPLE))
-    except OSError as error:
-        what = f"{file.path}: cannot be read ({error.strerror}); check the file's permissions"
-        raise UserError(what) from error
+    size = size_of(file.path)
+    with open_file(file.path) as stream, _Storage(file.path):
+        if size <= SAMPLE * SAMPLES:
+            state.update(stream.read())
+        else:
+            for i in range(SAMPLES):
+                stream.seek((size - SAMPLE) * i // (SAMPLES - 1))
+                state.update(stream.read(SAMPLE))
     return [file.name, size, state.hexdigest()]
 
 

@@ -331,7 +331,7 @@ def test_missing_things_are_found_at_validation(tmp_path: Path) -> None:
     ("source", "message"),
     [
         ({"license": ""}, r"source 'main' has no license; give an SPDX id"),
-        ({"format": "docx"}, r"source 'main': format 'docx' is not known; use jsonl"),
+        ({"format": "xls"}, r"source 'main': format 'xls' is not known; use jsonl"),
         ({"constants": {"colour": "red"}}, r"source 'main': constants \['colour'\] are not known"),
         ({"constants": {"level": "hard"}}, r"source 'main': level: 'hard' is not known; use H1"),
         (

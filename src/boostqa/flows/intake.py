@@ -1,10 +1,11 @@
 """From what a reader yields to seed records: cleaning, masking, language, quality, gold labels.
 
 Every item leaves at least one record, kept or dropped with a reason: `malformed_row`, `no_text`,
-`low_quality`, what `text.quality` names, and what readers say of a whole page or file, such as
-`scanned_page`. Text is repaired and personal data masked; language is detected where neither row nor source
-says it. Labels that come with a row, or with its source as constants, go to `gold` and never to `labels`, as
-far as they are ours (see `flows/vocabulary.py`).
+`low_quality`, what `text.quality` names, `licence_not_allowed` and `licence_no_derivatives` where a row
+states a licence of its own, and what readers say of a whole page or file, such as `scanned_page`. Text is
+repaired and personal data masked; language is detected where neither row nor source says it. Labels that come
+with a row, or with its source as constants, go to `gold` and never to `labels`, as far as they are ours (see
+`flows/vocabulary.py`).
 Knows nothing of paths, files' formats and shards.
 """
 
@@ -16,14 +17,23 @@ from typing import Any
 
 import msgspec
 
+from boostqa import licences
 from boostqa.flows.vocabulary import GOLD, settle
 from boostqa.identity import digest
 from boostqa.readers.items import BadRow, Raw
 from boostqa.record import Event, Labels, Record, Source
 from boostqa.text import chunk, language, normalise, quality
 
-WHOLE = ("empty_file", "damaged_file", "file_too_large", "empty_page", "damaged_page", "scanned_page")
-"""What a reader may say of more than a row; these reasons stand for themselves."""
+MALFORMED = (
+    "malformed_json",
+    "not_an_object",
+    "ragged_row",
+    "malformed_csv",
+    "no_question_or_text",
+    "answer_not_in_choices",
+    "bad_variables",
+)
+"""What readers say of a row that is not what it should be; their other reasons stand for themselves."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +52,8 @@ class Intake:
     min_quality: float
     """Quality of a passage, 0..1, below which it is dropped."""
     mask_personal: bool
+    licence_allow: frozenset[str] | None = None
+    """Canonical licences that a row may state of itself; None for any."""
 
     def records(self, item: Raw | BadRow, file: str, ordinal: int) -> Iterator[Record]:
         """The records of the item number `ordinal` (from 0) of `file`, at least one."""
@@ -59,13 +71,30 @@ class _Row:
         """The records of an item, at least one."""
         if isinstance(item, BadRow):
             excerpt = normalise.squeeze(item.excerpt)
-            reason = item.reason if item.reason in WHOLE else "malformed_row"
+            reason = "malformed_row" if item.reason in MALFORMED else item.reason
+            self.file = "/".join(filter(None, (self.file, item.member)))
             evidence = f"{self.file}:{item.line}: {item.reason}: {excerpt}"
             yield self._born(item.line, "malformed", excerpt).drop(self.intake.entry, reason, evidence)
-        elif item.question:
-            yield self._pair(item)
-        else:
-            yield from self._passages(item)
+            return
+        self.file = "/".join(filter(None, (self.file, item.member)))
+        made = [self._pair(item)] if item.question else self._passages(item)
+        problem = self._licence_problem(item)
+        yield from (
+            record.drop(self.intake.entry, *problem) if problem and not record.dropped else record
+            for record in made
+        )
+
+    def _licence_problem(self, raw: Raw) -> tuple[str, str] | None:
+        """Reason and evidence where a row's own licence forbids what its source's does not."""
+        if not raw.license:
+            return None
+        evidence = f"{self.file}:{raw.line or 1}: {raw.license[:100]}"
+        if not licences.may_adapt(raw.license):
+            return "licence_no_derivatives", evidence
+        allowed = self.intake.licence_allow
+        if allowed is not None and licences.canonical(raw.license) not in allowed:
+            return "licence_not_allowed", evidence
+        return None
 
     def _pair(self, raw: Raw) -> Record:
         question, answer, solution = map(self._clean, (raw.question, raw.answer, raw.solution))
@@ -156,7 +185,7 @@ class _Row:
         masked = f"{self.masked} masked" if self.masked else ""
         origin = Source(
             name=self.intake.source,
-            license=self.intake.license,
+            license=licences.canonical(raw.license) if raw and raw.license else self.intake.license,
             file=self.file,
             line=line,
             heading=[part for i, part in enumerate(path) if i == 0 or part != path[i - 1]],

@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 
 from boostqa.errors import UserError
+from boostqa.identity import digest
 from boostqa.text.answers import choice_letter, final, letters
 from boostqa.text.surrogates import joined
 
@@ -45,6 +46,10 @@ class Raw(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     heading: list[str] = []
     """Heading path, outermost first; a document's title where it has one."""
     url: str | None = None
+    license: str = ""
+    """What the row itself says of its licence; empty where it says nothing."""
+    member: str = ""
+    """Which part of the file it is from: a member of an archive, a chapter of a book."""
 
 
 class BadRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -56,6 +61,8 @@ class BadRow(msgspec.Struct, frozen=True, kw_only=True):
     """Short constant in snake_case, such as `malformed_json`."""
     excerpt: str = ""
     """Beginning of what was found, or what is wrong, at most 200 characters."""
+    member: str = ""
+    """As in `Raw`."""
 
 
 Columns = Mapping[str, str | Sequence[str]]
@@ -64,12 +71,18 @@ Columns = Mapping[str, str | Sequence[str]]
 USUAL: dict[str, tuple[str, ...]] = {
     "id": ("id", "item_id", "uid"),
     "question": ("question", "prompt", "problem", "query", "instruction", "问题", "题目"),
-    "choices": ("choices", "options", "选项"),
+    "choices": ("choices", "options", "mc1_targets", "选项"),
+    "answer_number": (),
+    "wrong_answers": ("incorrect_answers", "wrong_answers", "distractors"),
     "answer": (
         "answer",
         "final_answer",
         "correct_answer",
+        "best_answer",
         "answerkey",
+        "answer_index",
+        "answer_idx",
+        "correct_option",
         "label",
         "target",
         "output",
@@ -84,6 +97,7 @@ USUAL: dict[str, tuple[str, ...]] = {
     "language": ("language", "lang"),
     "title": ("title", "heading"),
     "url": ("url",),
+    "license": ("license", "licence"),
     "discipline": ("discipline", "学科"),
     "field": ("field", "subject", "subfield"),
     "level": ("level",),
@@ -92,9 +106,15 @@ USUAL: dict[str, tuple[str, ...]] = {
     "knowledge_points": ("knowledge_points", "知识点"),
     "secondary_fields": ("secondary_fields",),
 }
-"""Our name -> column names tried in this order when the recipe does not name one (case and spaces aside)."""
+"""Our name -> column names tried in this order when the recipe does not name one (case and spaces aside).
+
+`answer_number` is the right option counted from 1 (a number in `answer` counts from 0); `wrong_answers` are the
+options besides `answer`.
+"""
 _GOLD = ("discipline", "field", "level", "grade", "stem", "knowledge_points", "secondary_fields")
-_OPTION_COLUMNS = ("{}", "option_{}", "choice_{}", "option{}", "choice{}", "opt_{}", "op{}")
+_OPTION_COLUMNS = (
+    "{}", "option_{}", "choice_{}", "option{}", "choice{}", "opt_{}", "op{}", "ending{}", "ending_{}", "sol{}",
+)  # fmt: skip
 _LETTERED = re.compile(r"\s*[(（]?([A-Ja-j])[.)）:：、．]\s*")
 
 
@@ -149,8 +169,15 @@ def _item(row: Mapping[str, Any], line: int, columns: Columns) -> Raw:
     passage = _text(get["passage"])
     if not question and not passage:
         raise UnusableError("no_question_or_text", f"columns: {', '.join(map(str, list(row)[:12]))}"[:200])
-    choices, labels = _choices(get["choices"] if get["choices"] is not None else _option_columns(plain))
+    choices, labels, right = _choices(
+        get["choices"] if get["choices"] is not None else _option_columns(plain)
+    )
+    if not choices and (wrong := _wrong(get["wrong_answers"], plain)) and _text(answer):
+        choices, labels, right = _mixed(question, _text(answer), wrong), [], None
     if choices:
+        answer = right if right is not None and answer in (None, "") else answer
+        if get["answer_number"] is not None:
+            answer = _counted_from_0(get["answer_number"])
         answer = _letter(answer, choices, labels)
     else:
         answer = _text(answer)
@@ -174,6 +201,7 @@ def _item(row: Mapping[str, Any], line: int, columns: Columns) -> Raw:
         heading=[text for part in (title if isinstance(title, list) else [title]) if (text := _text(part))],
         id=_text(get["id"]),
         url=_text(get["url"]) or None,
+        license=_text(get["license"]),
     )
 
 
@@ -227,11 +255,11 @@ def _dialogue(turns: list[Any]) -> tuple[str, str]:
 
 def _option_columns(plain: Mapping[str, Any]) -> list[Any] | None:
     for pattern in _OPTION_COLUMNS:
-        for names in ("abcdefghij", "12345678"):
+        for names in ("abcdefghij", "12345678", "01234567"):
             found = []
             for name in names:
                 value = plain.get(pattern.format(name))
-                if (pattern == "{}" and name == "1") or value is None or _text(value) == "":
+                if (pattern == "{}" and name.isdigit()) or value is None or _text(value) == "":
                     break
                 found.append(value)
             if len(found) >= 2:
@@ -239,26 +267,62 @@ def _option_columns(plain: Mapping[str, Any]) -> list[Any] | None:
     return None
 
 
-def _choices(value: Any) -> tuple[list[str], list[str]]:
-    """(texts without letters, the file's own labels) of any usual shape; no labels where it has none."""
+def _wrong(value: Any, plain: Mapping[str, Any]) -> list[str]:
+    """Wrong answers given beside the right one, as a list or as the columns distractor1, distractor2, ..."""
+    if value is None:
+        value = [plain.get(f"distractor{i}") for i in range(1, 10)]
+    if isinstance(value, str):
+        value = _parse_choices(value) or [value]
+    return [text for part in value if (text := _text(part))] if isinstance(value, list) else []
+
+
+def _mixed(question: str, right: str, wrong: list[str]) -> list[str]:
+    """All answers in an order that does not tell the right one."""
+    options = dict.fromkeys([right, *wrong])
+    return sorted(options, key=lambda text: digest("option", question, text))
+
+
+def _counted_from_0(value: Any) -> int:
+    text = _text(value)
+    if not re.fullmatch(r"\d{1,2}", text) or text in ("0", "00"):
+        raise UnusableError("answer_not_in_choices", f"{text!r} is no number of an option, counted from 1")
+    return int(text) - 1
+
+
+def _choices(value: Any) -> tuple[list[str], list[str], str | None]:
+    """(texts without letters, the file's own labels, the right ones' letters where options are marked).
+
+    No labels where the file has none, None where no option is marked.
+    """
     if isinstance(value, str):
         value = _parse_choices(value)
     labels: list[str] = []
+    marks: list[Any] = []
     if isinstance(value, dict):
-        if isinstance(value.get("text"), list):
-            labels, value = list(map(_text, value.get("label") or [])), value["text"]
-        else:
+        inner = next((value[name] for name in ("text", "choices") if isinstance(value.get(name), list)), None)
+        if inner is None:
             labels, value = list(map(_text, value)), list(value.values())
+        elif isinstance(value.get("labels"), list):
+            marks, value = value["labels"], inner
+        else:
+            labels, value = list(map(_text, value.get("label") or [])), inner
     elif isinstance(value, list) and value and all(isinstance(part, dict) for part in value):
-        labels = [_text(part.get("label")) for part in value]
-        value = [part.get("text") or part.get("content") for part in value]
+        labels = [_text(_any(part, "label", "key", "id")) for part in value]
+        marks = [_any(part, "correct", "is_correct", "isCorrect") for part in value]
+        value = [_any(part, "text", "content", "option", "value") for part in value]
     texts = [text for part in value if (text := _text(part))] if isinstance(value, list) else []
     if len(texts) < 2:
-        return [], []
-    marks = [_LETTERED.match(text) for text in texts]
-    if all(mark and mark[1].upper() == chr(ord("A") + i) for i, mark in enumerate(marks)):
-        texts = [text[mark.end() :] for text, mark in zip(texts, marks, strict=True) if mark]
-    return texts, labels if len(labels) == len(texts) else []
+        return [], [], None
+    letters_ = [_LETTERED.match(text) for text in texts]
+    if all(mark and mark[1].upper() == chr(ord("A") + i) for i, mark in enumerate(letters_)):
+        texts = [text[mark.end() :] for text, mark in zip(texts, letters_, strict=True) if mark]
+    right = "".join(chr(ord("A") + i) for i, mark in enumerate(marks) if mark in (True, 1, "true", "True"))
+    marked = len(marks) == len(texts) and any(mark is not None for mark in marks)
+    return texts, labels if len(labels) == len(texts) else [], right if marked else None
+
+
+def _any(part: Mapping[str, Any], *names: str) -> Any:
+    return next((part[name] for name in names if part.get(name) is not None), None)
 
 
 def _parse_choices(text: str) -> list[Any] | dict[str, Any] | None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from boostqa.readers.files import DamagedError, decode, excerpt, read_whole
+from boostqa.readers.files import UnreadableError, decode, excerpt
 from boostqa.readers.items import BadRow, Raw, item
 
 _Q = re.compile(
@@ -33,17 +33,16 @@ _FRONT = re.compile(r"\A---\s*\n(.*?)\n(?:---|\.\.\.)\s*(?:\n|\Z)", re.DOTALL)
 _TITLE = re.compile(r"^title:\s*[\"']?(.*?)[\"']?\s*$", re.MULTILINE)
 
 
-def read_markdown(path: str) -> Iterator[Raw | BadRow]:
-    """Question items and one text item of a Markdown file; a title in front matter heads the headings."""
-    try:
-        data = read_whole(path)
-    except DamagedError as error:
-        yield BadRow(line=0, reason="damaged_file", excerpt=excerpt(error))
-        return
-    if data is None:
-        yield BadRow(line=0, reason="file_too_large", excerpt="split the file")
-        return
+def read_markdown(data: bytes) -> Iterator[Raw | BadRow]:
+    """Question items and one text item of Markdown or plain text; a title in front matter heads the headings.
+
+    Raises:
+        UnreadableError: `null_bytes` for what is no text.
+    """
     text = decode(data).replace("\r\n", "\n")
+    if "\x00" in text:
+        before = text[: text.index("\x00")]
+        raise UnreadableError("null_bytes", f"line {before.count(chr(10)) + 1}: {excerpt(before[-100:])}")
     front = _FRONT.match(text)
     heading: list[str] = []
     if front:

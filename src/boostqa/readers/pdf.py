@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from boostqa.errors import UserError
-from boostqa.readers.files import DamagedError, excerpt, read_whole
+from boostqa.readers.files import UnreadableError, excerpt
 from boostqa.readers.items import BadRow, Raw
 from boostqa.readers.markdown import items
 
@@ -20,34 +20,24 @@ _EDGE = 2
 """Lines at the top and at the bottom of a page among which its running title and footer are."""
 
 
-def read_pdf(path: str) -> Iterator[Raw | BadRow]:
+def read_pdf(data: bytes) -> Iterator[Raw | BadRow]:
     """Question items and one text item per page, `line` is the page; bad pages as `scanned_page`.
 
     Page numbers, and titles and footers that most pages have, are left out.
 
-    A file with a password is the bad row `password_protected`, any other unreadable one `damaged_file`.
-
     Raises:
         UserError: if pypdfium2 is not installed.
+        UnreadableError: `password_protected`, or `damaged_file` for any other file that cannot be read.
     """
     try:
         import pypdfium2 as pdfium
     except ImportError as error:
-        raise UserError(f"{path}: reading PDF needs a further package: pip install boostqa[pdf]") from error
-    try:
-        data = read_whole(path)
-    except DamagedError as error:
-        yield BadRow(line=0, reason="damaged_file", excerpt=excerpt(error))
-        return
-    if data is None:
-        yield BadRow(line=0, reason="file_too_large", excerpt="a PDF of more than 64 MB; split it")
-        return
+        raise UserError("reading PDF needs a further package: pip install boostqa[pdf]") from error
     try:
         document = pdfium.PdfDocument(data)
     except pdfium.PdfiumError as error:
         reason = "password_protected" if "password" in str(error).lower() else "damaged_file"
-        yield BadRow(line=0, reason=reason, excerpt=excerpt(error))
-        return
+        raise UnreadableError(reason, excerpt(error)) from error
     title = str(document.get_metadata_value("Title") or "").strip()
     pages = [_layer(document, number) for number in range(1, len(document) + 1)]
     document.close()

@@ -1,114 +1,182 @@
-"""CSV, TSV and Parquet: rows under named columns."""
+"""Tables under named columns: CSV, TSV, Parquet and Arrow (files and streams)."""
 
 from __future__ import annotations
 
 import csv
 from collections.abc import Iterator
+from typing import Any
 
 from boostqa.errors import UserError
-from boostqa.readers.files import MAX_LINE, DamagedError, Guarded, Place, excerpt, lines, open_bytes
+from boostqa.readers.files import HEAD, Place, Stream, UnreadableError, encoding_of, excerpt
 from boostqa.readers.items import BadRow, Columns, Raw, check_columns, item
 
 _BATCH = 512
 
 
 def read_csv(
-    path: str, columns: Columns | None = None, delimiter: str | None = None, place: Place | None = None
+    stream: Stream, columns: Columns | None, place: Place, delimiter: str | None = None
 ) -> Iterator[Raw | BadRow]:
     """One item per row under a header line, from `place` on; `line` is where the row starts.
 
     Bad rows: `ragged_row` (another number of cells than the header), `malformed_csv`, `line_too_long`,
-    `damaged_file`.
+    `null_bytes`, `other_encoding` (than that of most lines at the file's beginning).
 
     Raises:
         UserError: if there is no header, or `columns` names a column that it does not have.
     """
-    csv.field_size_limit(MAX_LINE)
-    with open_bytes(path) as stream:
-        first = next(lines(stream), (0, b""))[1] or b""
-        header_line = first.decode("utf-8-sig", "replace")
-        delimiter = delimiter or max(",\t;", key=header_line.count)
-        header = [cell.strip() for cell in next(csv.reader([header_line], delimiter=delimiter), [])]
-        if not any(header):
-            raise UserError(
-                f"{path}: line 1 has no column names; the first line of a CSV file must be its header"
-            )
-        check_columns(path, columns, header)
-        place = place or Place()
-        if not place.line:
-            place.line, place.byte = 1, stream.tell()
-        stream.seek(place.byte)
-        for number, row in _rows(stream, place, delimiter):
-            if isinstance(row, BadRow):
-                yield row
-            elif len(row) != len(header):
-                text = f"{len(row)} cells under {len(header)} columns: {row}"
-                yield BadRow(line=number, reason="ragged_row", excerpt=excerpt(text))
-            else:
-                yield item(dict(zip(header, row, strict=True)), number, columns)
+    csv.field_size_limit(stream.limits.line)
+    encoding = encoding_of(stream.head()[:HEAD])
+    if encoding == "utf-16":
+        raise UnreadableError("other_encoding", "UTF-16; save the table as UTF-8")
+    first = next(stream.lines(), (0, b""))[1] or b""
+    header_line = first.decode(encoding, "replace").removeprefix("\ufeff")
+    delimiter = delimiter or max(",\t;", key=header_line.count)
+    header = [cell.strip() for cell in next(csv.reader([header_line], delimiter=delimiter), [])]
+    if not any(header):
+        raise UserError(
+            f"{stream.name}: line 1 has no column names; the first line of a CSV file must be its header"
+        )
+    check_columns(stream.name, columns, header)
+    if not place.line:
+        place.line, place.byte = 1, stream.data.tell()
+    stream.data.seek(place.byte)
+    for number, row in _Rows(stream, place, encoding).read(delimiter):
+        if isinstance(row, BadRow):
+            yield row
+        elif len(row) != len(header):
+            text = f"{len(row)} cells under {len(header)} columns: {row}"
+            yield BadRow(line=number, reason="ragged_row", excerpt=excerpt(text))
+        else:
+            yield item(dict(zip(header, row, strict=True)), number, columns)
 
 
-def _rows(stream: Guarded, place: Place, delimiter: str) -> Iterator[tuple[int, list[str] | BadRow]]:
+class _Rows:
     """Rows that are not empty and what cannot be read, each with its line, from `place` on."""
-    begin, items = place.line + 1, place.items
-    bad: list[BadRow] = []
 
-    def texts() -> Iterator[str]:
-        number = begin - 1
+    def __init__(self, stream: Stream, place: Place, encoding: str) -> None:
+        self.stream, self.place, self.encoding = stream, place, encoding
+        self.bad: list[BadRow] = []
+        self.broken: UnreadableError | None = None
+
+    def read(self, delimiter: str) -> Iterator[tuple[int, list[str] | BadRow]]:
+        place = self.place
+        begin, items = place.line + 1, place.items
+        reader = csv.reader(self._texts(begin - 1), delimiter=delimiter)
+        row: list[str] | None = []
+        while row is not None:
+            start = begin + reader.line_num
+            place.items, place.line, place.byte = items, start - 1, self.stream.data.tell()
+            found: list[list[str] | BadRow] = []
+            try:
+                row = next(reader, None)
+            except csv.Error as error:
+                found.append(BadRow(line=start, reason="malformed_csv", excerpt=excerpt(error)))
+                row = []
+            found += self.bad
+            if row and any(row) and not self.bad:
+                found.append(row)
+            self.bad.clear()
+            yield from ((start, one) for one in found)
+            items += len(found)
+        if self.broken:
+            raise self.broken
+
+    def _texts(self, number: int) -> Iterator[str]:
         try:
-            for number, line in lines(stream, begin - 1):
-                if line is None:
-                    bad.append(
-                        BadRow(line=number, reason="line_too_long", excerpt=f"more than {MAX_LINE} bytes")
-                    )
-                yield (line or b"").decode("utf-8", "replace") + "\n"
-        except DamagedError as error:
-            bad.append(BadRow(line=number + 1, reason="damaged_file", excerpt=excerpt(error)))
+            for number, line in self.stream.lines(number):  # noqa: B020
+                yield self._text(number, line) + "\n"
+        except UnreadableError as error:
+            self.broken = error
 
-    reader = csv.reader(texts(), delimiter=delimiter)
-    row: list[str] | None = []
-    while row is not None:
-        start = begin + reader.line_num
-        place.items, place.line, place.byte = items, start - 1, stream.tell()
-        found: list[list[str] | BadRow] = []
-        try:
-            row = next(reader, None)
-        except csv.Error as error:
-            found.append(BadRow(line=start, reason="malformed_csv", excerpt=excerpt(error)))
-            row = []
-        found += bad
-        bad.clear()
-        if row and any(row):
-            found.append(row)
-        yield from ((start, one) for one in found)
-        items += len(found)
+    def _text(self, number: int, line: bytes | None) -> str:
+        reason, what = "", b""
+        if line is None:
+            reason, what = "line_too_long", f"more than {self.stream.limits.line} bytes".encode()
+        elif b"\x00" in line:
+            reason, what = "null_bytes", line.replace(b"\x00", b"")
+        else:
+            try:
+                return line.decode(self.encoding)
+            except UnicodeDecodeError:
+                reason, what = "other_encoding", line
+        self.bad.append(BadRow(line=number, reason=reason, excerpt=excerpt(what)))
+        # A quote that a row opens before this line is closed by one in it, as far as that can be told.
+        return '"' * ((line or b"").count(b'"') % 2)
 
 
-def read_parquet(
-    path: str, columns: Columns | None = None, place: Place | None = None
-) -> Iterator[Raw | BadRow]:
+def read_parquet(stream: Stream, columns: Columns | None, place: Place) -> Iterator[Raw | BadRow]:
     """One item per row from the row group of `place` on, `line` is its number.
-
-    A broken file is the bad row `damaged_file`.
 
     Raises:
         UserError: if `columns` names a column that the file does not have.
     """
-    import fsspec
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    with fsspec.open(path, "rb") as stream:
-        place = place or Place()
-        number = place.items
-        try:
-            table = pq.ParquetFile(stream)
-            check_columns(path, columns, table.schema_arrow.names)
-            for group in range(place.line, table.num_row_groups):
-                place.items, place.line = number, group
-                for batch in table.iter_batches(_BATCH, row_groups=[group]):
-                    for row in batch.to_pylist():
-                        number += 1
-                        yield item(row, number, columns)
-        except (pa.ArrowException, OSError) as error:
-            yield BadRow(line=number, reason="damaged_file", excerpt=excerpt(error))
+    try:
+        table = pq.ParquetFile(stream.seekable())
+        check_columns(stream.name, columns, table.schema_arrow.names)
+        names = _class_names(table.schema_arrow)
+        number = sum(table.metadata.row_group(group).num_rows for group in range(place.line))
+        before = place.items - number
+        for group in range(place.line, table.num_row_groups):
+            place.items, place.line = before + number, group
+            for batch in table.iter_batches(_BATCH, row_groups=[group]):
+                for row in batch.to_pylist():
+                    number += 1
+                    yield item(_named(row, names), number, columns)
+    except (pa.ArrowException, OSError) as error:
+        raise UnreadableError("damaged_file", excerpt(error)) from error
+
+
+def read_arrow(stream: Stream, columns: Columns | None, place: Place) -> Iterator[Raw | BadRow]:
+    """One item per row of an Arrow IPC file or stream, as `datasets` saves them; `line` is its number.
+
+    Raises:
+        UserError: if `columns` names a column that the file does not have.
+    """
+    import pyarrow as pa
+
+    before = place.items
+    try:
+        if stream.head().startswith(b"ARROW1"):
+            table = pa.ipc.open_file(stream.seekable())
+            batches = (table.get_batch(i) for i in range(place.line, table.num_record_batches))
+            number = sum(table.get_batch(i).num_rows for i in range(place.line))
+        else:
+            table = batches = pa.ipc.open_stream(stream.data)
+            number = sum(next(batches).num_rows for _ in range(place.line))
+        check_columns(stream.name, columns, table.schema.names)
+        names = _class_names(table.schema)
+        before -= number
+        for group, batch in enumerate(batches, place.line):
+            place.items, place.line = before + number, group
+            for start in range(0, batch.num_rows, _BATCH):
+                for row in batch.slice(start, _BATCH).to_pylist():
+                    number += 1
+                    yield item(_named(row, names), number, columns)
+    except (pa.ArrowException, OSError) as error:
+        raise UnreadableError("damaged_file", excerpt(error)) from error
+
+
+def _class_names(schema: Any) -> dict[str, list[str]]:
+    """Column -> names of its classes, where `datasets` wrote them beside a column of numbers."""
+    import json
+
+    try:
+        features = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
+    except (KeyError, ValueError, TypeError):
+        return {}
+    return {
+        name: feature["names"]
+        for name, feature in features.items()
+        if isinstance(feature, dict) and feature.get("_type") == "ClassLabel" and feature.get("names")
+    }
+
+
+def _named(row: dict[str, Any], names: dict[str, list[str]]) -> dict[str, Any]:
+    for column, words in names.items():
+        value = row.get(column)
+        if isinstance(value, int) and 0 <= value < len(words):
+            row[column] = words[value]
+    return row

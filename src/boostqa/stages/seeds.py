@@ -6,7 +6,8 @@ for more than half of them stops the run, as it was most likely taken for a form
 
 The files are read twice: once to count (so that shards hold about `shard_size` records and broken files are
 found first), once to make records. Both passes stream, and a shard of the second begins where its part of the
-file does, not at the file's beginning (save for JSON arrays: use JSON lines for what is large). Ids depend on
+file does, not at the file's beginning (save for JSON arrays and packed files, which
+have to be gone through up to there: use plain JSON lines, Parquet or Arrow for what is large). Ids depend on
 the source's name, the file's name under the source's path, the row and the content, so neither the place of
 the files nor the size of shards matters.
 """
@@ -16,7 +17,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import astuple
 from itertools import islice
-from pathlib import Path
 from typing import Any, ClassVar
 
 from pydantic import Field, model_validator
@@ -25,14 +25,12 @@ from boostqa import licences, readers
 from boostqa.errors import UserError
 from boostqa.flows.intake import Intake
 from boostqa.flows.vocabulary import CONSTANTS, remedy, settle
-from boostqa.inputs import InputFile, expand, fingerprint, locate, packed
-from boostqa.readers import BadRow, Place, Raw
+from boostqa.inputs import InputFile, expand, fingerprint, locate, packed, size_of
+from boostqa.readers import BadRow, Limits, Place, Raw
 from boostqa.record import Record
 from boostqa.stage import Gather, Kit, Map, Stage, StageConfig, State, Step
 from boostqa.text import chunk
 
-ROW_FORMATS = ("jsonl", "json", "csv", "tsv", "parquet")
-"""Formats of many rows, for which a majority of broken ones means a broken file."""
 COUNT_BYTES = 64 * 2**20
 """Bytes of files that one counting task takes."""
 FILE_BYTES = 2**16
@@ -46,6 +44,7 @@ _PIECES: Mapping[str, str] = {
     "from_item": "int64",
     "from_line": "int64",
     "from_byte": "int64",
+    "from_member": "int64",
     "good": "int64",
     "bad": "int64",
     "weight": "int64",
@@ -59,11 +58,14 @@ class SourceConfig(StageConfig):
     name: str = Field(min_length=1)
     """Name by which reports, data cards and caps call the source; it must be its own."""
     path: str = Field(min_length=1, json_schema_extra={"identity": "free"})
-    """A file, a folder or a glob, relative to the recipe's folder. Its content makes the fingerprint."""
+    """A file, a folder or a glob, relative to the recipe's folder; or one of these as a URL, such as
+    s3://bucket/folder/*.jsonl or hf://datasets/owner/name. Its content makes the fingerprint."""
     license: str = Field(min_length=1)
-    """SPDX id such as CC-BY-4.0, or the licence's own words; descendants inherit it."""
+    """SPDX id such as CC-BY-4.0, or the licence's own words; descendants inherit it. A row with a column `license`
+    has that one instead."""
     format: str | None = None
-    """One of jsonl, json, csv, tsv, parquet, markdown, html, pdf, text; null: told from the file."""
+    """One of jsonl, json, csv, tsv, parquet, arrow, markdown, html, pdf, epub, docx, text, warc; null: told from
+    each file. Of an archive (zip, tar), the format of its members."""
     columns: dict[str, str | list[str]] = {}
     """Our name of a column -> the file's, such as {question: prompt, choices: [A, B, C]}; usual names are
     found without."""
@@ -104,6 +106,21 @@ class SourceConfig(StageConfig):
         return self
 
 
+class LimitsConfig(StageConfig):
+    """How large things in a source may be before they are dropped and named."""
+
+    line_mb: int = Field(default=16, ge=1, le=1024)
+    """A line, row or JSON element, in MB (2^20 bytes)."""
+    document_mb: int = Field(default=64, ge=1, le=2047)
+    """A file, member or page that is read whole (text, Markdown, HTML, PDF, EPUB, DOCX), unpacked, in MB."""
+    expansion: int = Field(default=300, ge=2)
+    """How many bytes may come out of a packed one, once more than `document_mb` have come."""
+
+    def limits(self) -> Limits:
+        """The same in bytes."""
+        return Limits(self.line_mb * 2**20, self.document_mb * 2**20, self.expansion)
+
+
 class SeedsConfig(StageConfig):
     """Section `seeds` of a recipe."""
 
@@ -116,10 +133,12 @@ class SeedsConfig(StageConfig):
     """Passages of lower quality, 0..1, are dropped, besides those with a named problem."""
     mask_personal: bool = True
     """Whether e-mail addresses, phone numbers and public IP addresses are masked."""
+    limits: LimitsConfig = LimitsConfig()
+    """How large things in a source may be; a zip bomb breaks them, and so does a file that is one line."""
     shard_size: int = Field(default=2000, ge=1, le=100_000)
     """Records that a shard is to hold, about; stages with model calls want 1,000 to 5,000."""
     licence_allow: list[str] | None = None
-    """Licences that sources may have; null: any."""
+    """Licences that sources may have, and rows that state one of their own; null: any."""
 
 
 class Seeds(Stage):
@@ -155,9 +174,12 @@ class Seeds(Stage):
     def _source(self, name: str) -> SourceConfig:
         return next(source for source in self.config.sources if source.name == name)
 
+    def _items(self, source: SourceConfig, path: str, place: Place) -> Iterator[Raw | BadRow]:
+        return readers.open(path, source.format, source.columns or None, place, self.config.limits.limits())
+
     def _files(self, kit: Kit) -> State:
         found = [(source.name, file) for source in self.config.sources for file in _files_of(source)]
-        groups = packed(found, lambda one: Path(one[1].path).stat().st_size + FILE_BYTES, COUNT_BYTES)
+        groups = packed(found, lambda one: size_of(one[1].path) + FILE_BYTES, COUNT_BYTES)
         shards = [[[name, file.name] for name, file in group] for group in groups]
         return {"shards": [{"name": _part(i), "files": files} for i, files in enumerate(shards)]}
 
@@ -166,10 +188,10 @@ class Seeds(Stage):
         for name, file in shard["files"]:
             source = self._source(name)
             path = locate(source.path, file)
-            in_rows = (source.format or readers.sniff(path)) in ROW_FORMATS
+            in_rows = (source.format or readers.sniff(path)) in readers.ROWS
             place = Place()
             start, good, bad, weight, origin = 0, 0, 0, 0, astuple(place)
-            for stop, item in enumerate(_items(source, path, place), start=1):
+            for stop, item in enumerate(self._items(source, path, place), start=1):
                 good += isinstance(item, Raw)
                 bad += isinstance(item, BadRow) and item.reason != "empty_file"
                 weight += self._weight(item)
@@ -202,7 +224,7 @@ class Seeds(Stage):
                 )
             counts[source.name] = {"good": good, "bad": bad}
             parts += _first(mine, source.max_items)
-        keys = ("source", "file", "start", "stop", "from_item", "from_line", "from_byte")
+        keys = ("source", "file", "start", "stop", "from_item", "from_line", "from_byte", "from_member")
         groups = packed(parts, lambda piece: int(piece["weight"]), self.config.shard_size)
         shards = [[{key: piece[key] for key in keys} for piece in group] for group in groups]
         return {
@@ -214,9 +236,9 @@ class Seeds(Stage):
         for part in shard["parts"]:
             source = self._source(part["source"])
             intake = self._intake(source, kit.entry)
-            place = Place(part["from_item"], part["from_line"], part["from_byte"])
+            place = Place(part["from_item"], part["from_line"], part["from_byte"], part["from_member"])
             start, stop = part["start"] - place.items, part["stop"] - place.items
-            items = _items(source, locate(source.path, part["file"]), place)
+            items = self._items(source, locate(source.path, part["file"]), place)
             for ordinal, item in enumerate(islice(items, start, stop), start=part["start"]):
                 yield from intake.records(item, part["file"], ordinal)
 
@@ -230,6 +252,7 @@ class Seeds(Stage):
             passage_tokens=self.config.passage_tokens,
             min_quality=self.config.min_quality,
             mask_personal=self.config.mask_personal,
+            licence_allow=_allowed(self.config),
         )
 
 
@@ -239,7 +262,7 @@ def check(config: SeedsConfig) -> None:
     Raises:
         UserError: a name used twice, a licence that is not allowed, or files that are missing or unreadable.
     """
-    allowed = [licences.canonical(one) for one in config.licence_allow or ()]
+    allowed = _allowed(config)
     seen: set[str] = set()
     for i, source in enumerate(config.sources):
         if source.name in seen:
@@ -247,7 +270,7 @@ def check(config: SeedsConfig) -> None:
                 f"seeds.sources[{i}].name: {source.name!r} is used twice; give each source its own name"
             )
         seen.add(source.name)
-        if config.licence_allow is not None and licences.canonical(source.license) not in allowed:
+        if allowed is not None and licences.canonical(source.license) not in allowed:
             raise UserError(
                 f"seeds.sources[{i}].license: {source.name!r} is under {source.license!r}, which "
                 "seeds.licence_allow does not list; remove the source or extend the list"
@@ -257,7 +280,19 @@ def check(config: SeedsConfig) -> None:
                 f"seeds.sources[{i}].license: {source.name!r} is under {source.license!r}, which forbids "
                 "adaptations, and all that is written from a seed is one; remove the source"
             )
-        next(iter(_items(source, expand(source.path, f"seeds.sources[{i}].path")[0].path)), None)
+        files = expand(source.path, f"seeds.sources[{i}].path")
+        limits = config.limits.limits()
+        item = next(readers.open(files[0].path, source.format, source.columns or None, limits=limits), None)
+        if len(files) == 1 and isinstance(item, BadRow) and item.line == 0 and not item.member:
+            raise UserError(
+                f"seeds.sources[{i}].path: {files[0].path}: {item.reason}: {item.excerpt}; "
+                "correct the file or its `format`, or leave the source out"
+            )
+
+
+def _allowed(config: SeedsConfig) -> frozenset[str] | None:
+    names = config.licence_allow
+    return None if names is None else frozenset(licences.canonical(name) for name in names)
 
 
 def _part(number: int) -> str:
@@ -266,10 +301,6 @@ def _part(number: int) -> str:
 
 def _files_of(source: SourceConfig) -> list[InputFile]:
     return expand(source.path, f"seeds.sources: {source.name!r}: path")
-
-
-def _items(source: SourceConfig, path: str, place: Place | None = None) -> Iterator[Raw | BadRow]:
-    return readers.open(path, source.format, source.columns or None, place)
 
 
 def _piece(

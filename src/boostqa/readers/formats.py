@@ -1,0 +1,100 @@
+"""Which format a file has: by its first bytes, and where they leave it open by its ending."""
+
+from __future__ import annotations
+
+import re
+import zipfile
+
+from boostqa.readers.files import Stream
+
+ROWS = ("jsonl", "json", "csv", "tsv", "parquet", "arrow")
+"""Formats of many rows, which are streamed."""
+DOCUMENTS = ("markdown", "html", "pdf", "epub", "docx", "text")
+"""Formats that are read whole."""
+FORMATS = (*ROWS, *DOCUMENTS, "warc")
+"""What `format` in a recipe may say. Archives (zip, tar) are known by their content and hold any of these."""
+
+_ENDINGS = {
+    "jsonl": "jsonl", "ndjson": "jsonl", "json": "json", "csv": "csv", "tsv": "tsv", "tab": "tsv",
+    "parquet": "parquet", "arrow": "arrow", "feather": "arrow", "md": "markdown", "markdown": "markdown",
+    "html": "html", "htm": "html", "xhtml": "html", "pdf": "pdf", "txt": "text", "text": "text",
+    "warc": "warc", "wet": "warc", "rst": "text", "tex": "text",
+}  # fmt: skip
+_PACKED = re.compile(r"\.(?:gz|gzip|zst|zstd|bz2)$", re.IGNORECASE)
+_HTML = re.compile(
+    rb"\s*(?:<\?xml[^>]*>\s*)?(?:<!--.*?-->\s*)*<(?:!doctype\s+html|html|head|body)\b",
+    re.IGNORECASE | re.DOTALL,
+)
+_XML = re.compile(rb"\s*<\?xml\b")
+
+
+def format_of(stream: Stream) -> str | None:
+    """One of FORMATS, `zip` or `tar`; None if it is none of them. Leaves the stream where it is."""
+    ending = format_by_name(stream.name)
+    start = stream.head().removeprefix(b"\xef\xbb\xbf")
+    if signed := _by_signature(start, stream):
+        return signed if signed != "other" else None
+    if _HTML.match(start):
+        return "html"
+    if _XML.match(start) and ending != "html":
+        return None
+    if ending in ("csv", "tsv", "markdown", "text", "html"):
+        return ending
+    if start.lstrip().startswith((b"{", b"[")):
+        return _json_kind(start.lstrip())
+    if ending in ("jsonl", "json"):
+        return ending
+    if b"\x00" in start and not start.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return None
+    return "text"
+
+
+def format_by_name(path: str) -> str | None:
+    """What the ending of a file's name says, that of its compression aside."""
+    name = _PACKED.sub("", path.rstrip("/")).rpartition("/")[2]
+    return _ENDINGS.get(name.rpartition(".")[2].lower()) if "." in name else None
+
+
+def _by_signature(start: bytes, stream: Stream) -> str | None:
+    """The format that the first bytes are the mark of; `other` for one that is known and not read."""
+    if start.startswith(b"%PDF-"):
+        return "pdf"
+    if start.startswith(b"PAR1"):
+        return "parquet"
+    if start.startswith((b"ARROW1", b"\xff\xff\xff\xff")):
+        return "arrow"
+    if start.startswith(b"WARC/"):
+        return "warc"
+    if start[257:262] == b"ustar":
+        return "tar"
+    if start.startswith((b"PK\x03\x04", b"PK\x05\x06")):
+        return _zip_kind(stream)
+    if start.startswith((b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"\xd0\xcf\x11\xe0", b"7z\xbc\xaf", b"Rar!")):
+        return "other"
+    return None
+
+
+def _zip_kind(stream: Stream) -> str:
+    """EPUB and office documents are zip files, and say so in the names of their first members."""
+    start = stream.head()
+    if start[30:38] == b"mimetype":
+        return "epub" if start[38:58] == b"application/epub+zip" else "other"
+    if b"[Content_Types].xml" in start or b"_rels/.rels" in start[:4096]:
+        try:
+            with zipfile.ZipFile(stream.seekable()) as packed:
+                return "docx" if "word/document.xml" in packed.namelist() else "other"
+        except (zipfile.BadZipFile, OSError):
+            return "zip"
+        finally:
+            stream.data.seek(0)
+    return "zip"
+
+
+def _json_kind(start: bytes) -> str:
+    """One object that closes on the first line, with more behind it, is JSON lines."""
+    first, newline, rest = start.partition(b"\n")
+    if start.startswith(b"["):
+        return "json"
+    if not newline:
+        return "jsonl"
+    return "jsonl" if first.rstrip().endswith(b"}") or rest.lstrip().startswith(b"{") else "json"

@@ -1,0 +1,174 @@
+"""What no reader must trip over: each case is named, with its place, and takes little memory."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import resource
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from boostqa import readers
+from boostqa.readers import BadRow, Limits, Raw
+
+GOOD = b'{"question": "What is 2 + 2?", "answer": "4"}\n'
+
+
+def _bad(path: Path, **options: Limits) -> list[tuple[int, str]]:
+    return [
+        (item.line, item.reason) for item in readers.open(str(path), **options) if isinstance(item, BadRow)
+    ]
+
+
+def test_gzip_that_breaks_off(tmp_path: Path) -> None:
+    for name, text in (("a.jsonl.gz", GOOD * 5000), ("a.md.gz", b"Light travels in straight lines. " * 5000)):
+        packed = gzip.compress(text)
+        (tmp_path / name).write_bytes(packed[:-20])
+        assert [reason for _, reason in _bad(tmp_path / name)][-1] == "damaged_file"
+
+
+@pytest.mark.parametrize("name", ["a.jsonl.gz", "a.txt.gz", "a.csv.gz"])
+def test_gzip_bomb(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    with gzip.open(path, "wb") as stream:
+        stream.write(GOOD if "json" in name else b"question,answer\n")
+        for _ in range(64):
+            stream.write(bytes(2**20))
+    limits = Limits(document=2**20, line=2**19, ratio=20)
+    assert _bad(path, limits=limits)[-1][1] in ("expands_too_much", "file_too_large")
+
+
+def test_zip_bomb(tmp_path: Path) -> None:
+    path = tmp_path / "a.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as packed:
+        packed.writestr("zeros.txt", bytes(40 * 2**20))
+        packed.writestr("a.jsonl", GOOD)
+    found = list(readers.open(str(path), limits=Limits(document=2**20)))
+    assert [item.reason if isinstance(item, BadRow) else item.answer for item in found] == [
+        "expands_too_much",
+        "4",
+    ]
+    # A directory that lies about sizes does not help.
+    data = bytearray(path.read_bytes())
+    at = data.rindex(b"PK\x01\x02", 0, data.rindex(b"a.jsonl"))
+    first = data.index(b"PK\x01\x02")
+    assert first < at
+    data[first + 24 : first + 28] = (1000).to_bytes(4, "little")
+    path.write_bytes(data)
+    assert _bad(path, limits=Limits(document=2**20))[0][1] in (
+        "damaged_file",
+        "expands_too_much",
+        "unknown_format",
+        "null_bytes",
+    )
+
+
+def test_zip_member_with_a_password(tmp_path: Path) -> None:
+    path = tmp_path / "a.zip"
+    with zipfile.ZipFile(path, "w") as packed:
+        packed.writestr("a.jsonl", GOOD)
+    data = bytearray(path.read_bytes())
+    for mark, offset in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        data[data.index(mark) + offset] |= 1
+    path.write_bytes(data)
+    assert _bad(path) == [(0, "password_protected")]
+
+
+def test_pdf_with_a_password(tmp_path: Path) -> None:
+    pytest.importorskip("pypdfium2")
+    path = tmp_path / "a.pdf"
+    key = "<" + "41" * 32 + ">"
+    path.write_bytes(
+        b"%PDF-1.4\n1 0 obj<</Type/Catalog/Pages 2 0 R>>endobj\n2 0 obj<</Type/Pages/Count 0/Kids[]>>endobj\n"
+        + f"3 0 obj<</Filter/Standard/V 1/R 2/O {key}/U {key}/P -4>>endobj\n".encode()
+        + b"trailer<</Root 1 0 R/Encrypt 3 0 R/ID[<41><41>]>>\n%%EOF"
+    )
+    assert _bad(path) == [(0, "password_protected")]
+
+
+def test_lines_in_another_encoding(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    other = '{"question": "光速是多少？", "answer": "每秒三十万公里"}\n'.encode("gb18030")
+    path.write_bytes(GOOD + other + GOOD)
+    assert _bad(path) == [(2, "malformed_json")]
+    table = tmp_path / "a.csv"
+    rows = ["问题,答案", "光速是多少？,每秒三十万公里", "水的沸点？,一百度"]
+    table.write_bytes(
+        "\n".join(rows).encode() + "\n音速？,三四零\n".encode("gb18030") + "电荷？,库仑\n".encode()
+    )
+    assert _bad(table) == [(4, "other_encoding")]
+    table.write_bytes("\n".join(rows).encode("gb18030"))
+    assert next(item.question for item in readers.open(str(table)) if isinstance(item, Raw)) == "光速是多少？"
+
+
+def test_a_text_in_two_encodings_keeps_the_better_part(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    path.write_bytes("光沿直线传播。\n".encode() * 9 + "声音较慢。\n".encode("gb18030") * 2)
+    (item,) = readers.open(str(path))
+    assert isinstance(item, Raw)
+    assert item.passage.count("光沿直线传播。") == 9
+    assert "\ufffd" in item.passage, "the rest is a passage's damaged_encoding"
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a.json", "a.csv", "a.txt", "a.html"])
+def test_one_line_without_end_takes_little_memory(tmp_path: Path, name: str) -> None:
+    """A sparse file of a gigabyte: zeros, read in well under that much memory."""
+    path = tmp_path / name
+    start = {"a.json": b'[{"question": "', "a.csv": b"question,answer\n", "a.html": b"<html><body>"}.get(
+        name, b'{"q": "'
+    )
+    with path.open("wb") as stream:
+        stream.write(start)
+        stream.truncate(2**30)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    found = _bad(path, limits=Limits(line=2**20, document=2**20))
+    assert found[-1][1] in ("line_too_long", "file_too_large", "malformed_json")
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200_000, "kB"
+
+
+def test_null_bytes(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_bytes(GOOD + GOOD.replace(b"2 + 2", b"2 \x00 2") + GOOD)
+    assert _bad(tmp_path / "a.jsonl") == [(2, "malformed_json")]
+    (tmp_path / "a.csv").write_bytes(b"question,answer\nq,a\nq\x00,a\nq,a\n")
+    assert _bad(tmp_path / "a.csv") == [(3, "null_bytes")]
+    (tmp_path / "a.txt").write_bytes(b"Light travels\nin straight\x00lines.\n")
+    (found,) = readers.open(str(tmp_path / "a.txt"))
+    assert isinstance(found, BadRow)
+    assert (found.reason, found.excerpt[:7]) == ("null_bytes", "line 2:")
+    (tmp_path / "blob").write_bytes(b"\x00\x01\x02")
+    assert _bad(tmp_path / "blob") == [(0, "unknown_format")]
+
+
+def test_ragged_rows(tmp_path: Path) -> None:
+    stream = io.StringIO()
+    csv.writer(stream).writerows(
+        [["question", "answer"], ["q", "a"], ["q", "a", "b"], ["q"], ["two\nlines", "a"]]
+    )
+    (tmp_path / "a.csv").write_text(stream.getvalue())
+    assert _bad(tmp_path / "a.csv") == [(3, "ragged_row"), (4, "ragged_row")]
+
+
+def test_a_bad_line_inside_quotes_takes_only_its_row(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_bytes(b'question,answer\n"one\ntwo\x00"x,a\nq,a\n')
+    assert _bad(tmp_path / "a.csv") == [(2, "null_bytes")] or _bad(tmp_path / "a.csv")[0][1] == "null_bytes"
+    assert [item.question for item in readers.open(str(tmp_path / "a.csv")) if isinstance(item, Raw)] == ["q"]
+
+
+def test_empty_files(tmp_path: Path) -> None:
+    for name in ("a.jsonl", "a.csv", "a.parquet", "a.html", "a.pdf", "a.epub", "a.zip", "a.warc", "none"):
+        (tmp_path / name).touch()
+        assert _bad(tmp_path / name) == [(0, "empty_file")], name
+    (tmp_path / "b.md").write_bytes(b"\n\n  \n")
+    assert _bad(tmp_path / "b.md") == [(0, "empty_file")]
+    with gzip.open(tmp_path / "b.jsonl.gz", "wb"):
+        pass
+    assert _bad(tmp_path / "b.jsonl.gz") == [(0, "empty_file")]
+
+
+def test_html_under_the_name_of_rows(tmp_path: Path) -> None:
+    for name in ("a.jsonl", "a.csv", "a.parquet"):
+        (tmp_path / name).write_text("<!DOCTYPE html><html><body>503 Service Unavailable</body></html>")
+        assert _bad(tmp_path / name) == [(0, "html_not_rows")], name
