@@ -20,15 +20,13 @@ from boostqa.readers.maths import latex_of_markup
 from boostqa.readers.threads import answered
 
 _CHARSET = re.compile(rb"<meta[^>]{0,200}?charset\s*=\s*[\"']?([\w-]+)", re.IGNORECASE)
-_HEADING = re.compile(r"<h([1-6])(?:\s[^<>]*)?>", re.IGNORECASE)
+_MARKS = re.compile(r"<(?:h([1-6])|pre|/pre|img)(?=[\s>])[^<>]*>", re.IGNORECASE)
 _HASHES = {str(level): "#" * level + " " for level in range(1, 7)}
-_PRE = re.compile(r"<pre(?:[ \t][^<>]*)?>|</pre>", re.IGNORECASE)
 _MATH = re.compile(r"<(\w+:)?math\b([^<>]*)>(.*?)</(?:\w+:)?math>", re.DOTALL)
 _ANNOTATION = re.compile(r"<annotation\b[^<>]*tex[^<>]*>(.*?)</annotation>", re.DOTALL | re.IGNORECASE)
 _TEX_SCRIPT = re.compile(
     r"<script\b[^<>]*type=[\"']?math/tex([^<>]*)>(.*?)</script>", re.DOTALL | re.IGNORECASE
 )
-_IMAGE = re.compile(r"<img\b[^<>]*>", re.IGNORECASE)
 _ATTRIBUTE = re.compile(r"\b(alt|class|alttext|display)\s*=\s*(?:\"([^\"]*)\"|'([^']*)')", re.IGNORECASE)
 _TABLE = re.compile(r"<table\b(?:(?!<table\b).)*?</table>", re.DOTALL | re.IGNORECASE)
 _ROW = re.compile(r"<tr\b[^<>]*>", re.IGNORECASE)
@@ -41,24 +39,22 @@ _MATHS_CLASSES = frozenset(
 )
 _CANONICAL = re.compile(r"<link\b[^<>]*\brel=[\"']?canonical[^<>]*>", re.IGNORECASE)
 _HREF = re.compile(r"\bhref=[\"'](https?://[^\"'<>\s]+)", re.IGNORECASE)
-_LIST_TAG = re.compile(r"<(/?)(ul|ol|li|a|pre)(?:\s[^<>]*)?>", re.IGNORECASE)
-_BLANKS = re.compile(r"\n{3,}")
+_LIST_TAG = re.compile(r"</?(?:ul|ol|li)(?:\s[^<>]*)?>", re.IGNORECASE)
 _INDENTED_FENCE = re.compile(r"^[ \t]+```", re.MULTILINE)
-_BULLET = re.compile(r"^( *)• +", re.MULTILINE)
-_ENDS = re.compile(r"[ \t¶]+$", re.MULTILINE)
-_LOOSE = re.compile(r"(?<=\n)((?:-|\d{1,3}\.) [^\n]*\n)\n(?=(?:-|\d{1,3}\.) )")
+_SHORT_LIST = 3000
+"""Characters of a list's source up to which the extractor may take it for a menu."""
 _CLOSING = "\ue000"
 """Private character before a fence that closes a code block."""
-_FROM, _TO = "\ue001", "\ue002"
-"""Private characters before and behind the text of a link."""
-_LINKS = re.compile(f"{_FROM}([^{_TO}\n]*){_TO}?")
+_LINKED = "\ue001"
+"""Private character behind the text of a link."""
 _LINK = 40
 """Characters of a link's text up to which it may be one of a bar or list of links."""
 _WORD = re.compile(r"[^\W_]")
+_SENTENCE_END = (".", "!", "?", ":", "。", "！", "？", "：")
 _SKIPPED = [
-    "a.headerlink", "a.anchor", "a.anchor-link", "td.linenos", "span.linenos", ".katex-html", ".MathJax_Preview",
-    ".MathJax", "mjx-container", ".mw-editsection", ".noprint", ".printonly",
-]  # fmt: skip
+    "a.headerlink, a.anchor, a.anchor-link, td.linenos, span.linenos, .katex-html, .MathJax_Preview, .MathJax, "
+    "mjx-container, .mw-editsection, .noprint, .printonly"
+]
 
 
 def read_html(data: bytes) -> Iterator[Raw | BadRow]:
@@ -123,17 +119,22 @@ def _marked(page: str) -> str:
         page = _TEX_SCRIPT.sub(lambda m: _dollars(m[2], "display" in m[1]), page)
     if "<math" in page or ":math" in page:
         page = _MATH.sub(_math, page)
-    if "alt=" in page:
-        page = _IMAGE.sub(_image, page)
-    page = _links(page)
-    page = _HEADING.sub(lambda m: m[0] + _HASHES[m[1]], page)
+    page = _MARKS.sub(_mark, page.replace("</a>", f"{_LINKED}</a>"))
     if "<table" in page:
         page = _TABLE.sub(_table, page)
-    if "<ul" in page or "<ol" in page:
-        page = _lists(page)
-    if "<pre" in page:
-        page = _PRE.sub(lambda m: f"\n{_CLOSING}```</pre>" if m[0][1] == "/" else m[0] + "\n```\n", page)
+    for kind in ("ul", "ol"):
+        if f"<{kind}" in page:
+            page = _short_lists(page, kind)
     return page
+
+
+def _mark(match: re.Match[str]) -> str:
+    tag = match[0]
+    if match[1]:
+        return tag + _HASHES[match[1]]
+    if tag[1] in "iI":
+        return _image(tag) if "alt=" in tag else tag
+    return f"\n{_CLOSING}```</pre>" if tag[1] == "/" else tag + "\n```\n"
 
 
 def _dollars(tex: str, display: bool) -> str:
@@ -158,13 +159,13 @@ def _math(match: re.Match[str]) -> str:
     return _dollars(tex, attributes.get("display") == "block")
 
 
-def _image(match: re.Match[str]) -> str:
-    attributes = {name.lower(): a or b for name, a, b in _ATTRIBUTE.findall(match[0])}
+def _image(tag: str) -> str:
+    attributes = {name.lower(): a or b for name, a, b in _ATTRIBUTE.findall(tag)}
     alt = html.unescape(attributes.get("alt", "")).strip()
     if not alt or not (
         _LATEX.search(alt) or not _MATHS_CLASSES.isdisjoint(attributes.get("class", "").split())
     ):
-        return match[0]
+        return tag
     return _dollars(alt.strip("$"), alt.startswith("$$"))
 
 
@@ -183,63 +184,53 @@ def _table(match: re.Match[str]) -> str:
         return body
     lines = ["| " + " | ".join(row + [""] * (width - len(row))) + " |" for row in rows]
     lines.insert(1, "|" + " --- |" * width)
-    return "<pre\n>" + "\n".join(lines) + "</pre\n>"
+    return "<pre>" + "\n".join(lines) + "</pre>"
 
 
-def _links(page: str) -> str:
-    """The page with the text of each link between two private characters."""
-    first, *rest = page.replace("</a>", f"{_TO}</a>").split("<a ")
-    parts = [first]
-    for part in rest:
-        end = part.find(">") + 1
-        parts.append(f"{part[:end]}{_FROM}{part[end:]}")
-    return "<a ".join(parts)
-
-
-def _lists(page: str) -> str:
-    """Lists without links as paragraphs: the extractor takes short ones for menus, but menus have links."""
-    open_: list[list[int]] = []
-    plain: list[tuple[int, int]] = []
-    tags = list(_LIST_TAG.finditer(page))
-    for number, tag in enumerate(tags):
-        name = tag[2].lower()
-        if name in ("a", "pre"):
-            for entry in open_:
-                entry[1] = 1
-        elif name == "li":
-            continue
-        elif not tag[1]:
-            for entry in open_:
-                entry[1] = 1
-            open_.append([number, 0])
-        elif open_:
-            first, linked = open_.pop()
-            if not linked:
-                plain.append((first, number))
+def _short_lists(page: str, kind: str) -> str:
+    """Short lists without links as lines: the extractor takes them for menus, but menus have links."""
     parts: list[str] = []
     position = 0
-    for first, last in plain:
-        ordered, count = tags[first][2].lower() == "ol", 0
-        for tag in tags[first : last + 1]:
-            parts.append(page[position : tag.start()])
-            position = tag.end()
-            if tag[2].lower() != "li":
-                parts.append("</div>" if tag[1] else "<div>")
-            elif tag[1]:
-                parts.append("</p>")
-            else:
-                count += 1
-                parts.append(f"<p>{count}. " if ordered else "<p>- ")
-    return "".join(parts) + page[position:] if parts else page
+    while (end := page.find(f"</{kind}>", position)) >= 0:
+        start = page.rfind(f"<{kind}", position, end)
+        behind = end + len(kind) + 3
+        if start < 0:
+            parts.append(page[position:behind])
+        else:
+            parts += (page[position:start], _short_list(page[start:behind], kind))
+        position = behind
+    parts.append(page[position:])
+    return "".join(parts)
+
+
+def _short_list(source: str, kind: str) -> str:
+    if len(source) > _SHORT_LIST or any(tag in source for tag in ("<a ", "<p", "<div")):
+        return source
+    number = 0
+
+    def mark(tag: re.Match[str]) -> str:
+        nonlocal number
+        name = tag[0].strip("</>").split()[0].lower()
+        if name != "li":
+            return "</div>" if tag[0][1] == "/" else "<div>"
+        if tag[0][1] == "/":
+            return ""
+        number += 1
+        return f"<br>{number}. " if kind == "ol" else "<br>- "
+
+    return _LIST_TAG.sub(mark, source)
 
 
 def _tidy(text: str) -> str:
-    if _FROM in text:
+    if _LINKED in text:
         text = _without_bars(text)
     text = text.replace(f"\n\n{_CLOSING}", f"\n{_CLOSING}").replace(_CLOSING, "")
-    text = _BULLET.sub(r"\1- ", _ENDS.sub("", text))
-    text = _LOOSE.sub(r"\1", _INDENTED_FENCE.sub("```", text))
-    return _BLANKS.sub("\n\n", text).strip()
+    text = text.replace("• ", "- ").replace("¶", "").replace(" \n", "\n")
+    if " ```" in text:
+        text = _INDENTED_FENCE.sub("```", text)
+    while "\n\n\n" in text:
+        text = text.replace("\n\n\n", "\n\n")
+    return text.strip()
 
 
 def _without_bars(text: str) -> str:
@@ -247,18 +238,27 @@ def _without_bars(text: str) -> str:
     kept: list[str] = []
     single: list[int] = []
     for line in text.split("\n"):
-        links = _LINKS.findall(line) if _FROM in line else []
-        bare = links and max(map(len, links)) <= _LINK and not _WORD.search(_LINKS.sub("", line))
+        *links, rest = line.split(_LINKED)
+        bare = links and _is_bar(links, rest)
         if bare and len(links) > 1:
             continue
         if bare:
             single.append(len(kept))
-        elif line.strip():
-            kept = _unlisted(kept, single)
+        elif single and line:
+            if len(single) > 2:
+                kept = [one for i, one in enumerate(kept) if i not in set(single)]
             single = []
         kept.append(line)
-    return "\n".join(_unlisted(kept, single)).replace(_FROM, "").replace(_TO, "")
+    if len(single) > 2:
+        kept = [one for i, one in enumerate(kept) if i not in set(single)]
+    return "\n".join(kept).replace(_LINKED, "")
 
 
-def _unlisted(lines: list[str], single: list[int]) -> list[str]:
-    return lines if len(single) < 3 else [line for i, line in enumerate(lines) if i not in set(single)]
+def _is_bar(links: list[str], rest: str) -> bool:
+    """Whether a line, given in pieces that each end with a link, is for finding one's way and not for reading."""
+    return (
+        max(map(len, links)) <= _LINK
+        and not _WORD.search(rest)
+        and not rest.rstrip().endswith(_SENTENCE_END)
+        and any(map(_WORD.search, links))
+    )
