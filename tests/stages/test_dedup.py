@@ -213,7 +213,7 @@ def test_a_chain_of_neighbours_does_not_drop_what_is_unlike_the_one_that_stays()
 
 def test_nothing_goes_for_a_record_that_an_earlier_segment_dropped() -> None:
     words = text(12, 120).split()
-    a, b, c = (" ".join([*(["alpha"] * n), *words[n:]]) for n in (0, 9, 18))
+    a, b, c = (" ".join([*(["alpha"] * n), *words[n:]]) for n in (0, 12, 26))
     first = dedup([passage("a", a, quality=0.9), passage("b", b)])
     assert fates(first) == {"a": "kept", "b": "near_duplicate"}
     second = dedup([passage("c", c)], incumbents=first)

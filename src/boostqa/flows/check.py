@@ -15,8 +15,8 @@ from pydantic import BaseModel, ConfigDict
 from boostqa.prompts import LETTERS
 from boostqa.record import Record
 from boostqa.text.answers import equal, final, leaks
-from boostqa.text.copying import copy_share
 from boostqa.text.language import detect
+from boostqa.text.ngrams import copy_share
 from boostqa.text.normalise import cjk_share, fold, squeeze, words
 
 VARIANTS = ("vary", "vary_numbers", "distract")

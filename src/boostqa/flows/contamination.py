@@ -28,6 +28,7 @@ import msgspec
 from boostqa.errors import ContractError
 from boostqa.text import ngrams
 from boostqa.text.normalise import cjk_share, fold, words
+from boostqa.text.tokens import word_hashes
 
 if TYPE_CHECKING:
     import numpy as np
@@ -261,7 +262,7 @@ def _units(item: Item, config: Settings) -> tuple[tuple[Hashes, Hashes, Hashes, 
     import numpy as np
 
     tokens = words(item.question)
-    hashes = ngrams.token_hashes(tokens)
+    hashes = word_hashes(tokens)
     short = config.short_cjk_ngram if cjk_share(item.question) >= 0.5 else config.short_ngram
     lengths: set[int] = set()
     if len(tokens) >= short or _by_options(item, config) or content(item.question) >= RUN_WORDS:
@@ -273,7 +274,7 @@ def _units(item: Item, config: Settings) -> tuple[tuple[Hashes, Hashes, Hashes, 
     # One option in a text says nothing: it may be the answer to anything.
     runs = runs if len(runs) >= 2 else []
     lengths |= set(map(len, runs))
-    marks = [ngrams.combine(ngrams.token_hashes(run), len(run)) for run in runs]
+    marks = [ngrams.combine(word_hashes(run), len(run)) for run in runs]
     options = np.unique(np.concatenate(marks)) if marks else np.empty(0, dtype=np.uint64)
     return (question, np.unique(_texts(OPTION, item.choices)), _answer(item), options), lengths
 
@@ -282,7 +283,7 @@ def _candidate(asked: Item, lengths: list[int]) -> Hashes:
     """All hashes of a record that items may have."""
     import numpy as np
 
-    tokens = ngrams.token_hashes(words(f"{asked.question}\n{asked.passage}"))
+    tokens = word_hashes(words(f"{asked.question}\n{asked.passage}"))
     grams = [ngrams.combine(tokens, n) for n in lengths]
     whole = _sentences([asked.question, *_SENTENCES.split(asked.question)])
     return np.concatenate((*grams, whole, _texts(OPTION, asked.choices), _answer(asked)))
@@ -294,9 +295,16 @@ def _answer(item: Item) -> Hashes:
 
 def _sentences(texts: list[str]) -> Hashes:
     """Hashes of whole sentences, different from those of runs."""
-    return ngrams.token_hashes([f"{QUESTION}\n{' '.join(found)}" for text in texts if (found := words(text))])
+    return _whole([f"{QUESTION}\n{' '.join(found)}" for text in texts if (found := words(text))])
 
 
 def _texts(part: int, texts: list[str]) -> Hashes:
     """Hashes of whole folded texts, different for options and answers and from those of n-grams."""
-    return ngrams.token_hashes([f"{part}\n{fold(text)}" for text in texts])
+    return _whole([f"{part}\n{fold(text)}" for text in texts])
+
+
+def _whole(texts: list[str]) -> Hashes:
+    import numpy as np
+    import xxhash
+
+    return np.array([xxhash.xxh3_64_intdigest(text.encode()) for text in texts], dtype=np.uint64)

@@ -250,7 +250,15 @@ class Client:
         return Amount(money=money + lost_money, tokens=prompt + completion + lost_tokens, requests=sent.tries)
 
     def _line(
-        self, kind: str, request: Request, key: str, sent: Sent, *, used: Amount, upper: Amount, price: float | None
+        self,
+        kind: str,
+        request: Request,
+        key: str,
+        sent: Sent,
+        *,
+        used: Amount,
+        upper: Amount,
+        price: float | None,
     ) -> Line:
         return Line(
             k=key,

@@ -27,7 +27,17 @@ MAX_BODY = 64 << 20
 _USER = re.compile(r"(?<=//)[^/\s]*@")
 """User and password in an address."""
 Kind = Literal[
-    "timeout", "dns", "certificate", "tls", "refused", "reset", "cut", "too_large", "proxy", "expired", "batch"
+    "timeout",
+    "dns",
+    "certificate",
+    "tls",
+    "refused",
+    "reset",
+    "cut",
+    "too_large",
+    "proxy",
+    "expired",
+    "batch",
 ]
 """`expired`: a batch ended before this request's turn. `batch`: no batch can go on; stops the run."""
 

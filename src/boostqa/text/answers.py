@@ -10,7 +10,7 @@ import unicodedata
 from collections.abc import Sequence
 
 from boostqa.text.arithmetic import evaluate, exact, numbers_in, quantity, same_number, same_quantity
-from boostqa.text.copying import copy_share
+from boostqa.text.ngrams import copy_share
 from boostqa.text.normalise import fold, squeeze, words
 
 __all__ = ["choice_letter", "equal", "evaluate", "final", "leaks", "letters", "numbers_in"]

@@ -17,10 +17,10 @@ _CJK_GAP = re.compile(f"(?<=[{CJK}]) +(?=[{CJK}])")
 _CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u200b\u2060\ufeff\ufffe\uffff\ud800-\udfff]")
 _SPACES = re.compile(r"\s+")
 # Each starts with its literal character: the engine then skips to it instead of trying every position.
-_THOUSANDS = re.compile(r",(?<=\d,)(?=\d{3}(?!\d))")
-_POINT = re.compile(r"\.(?:(?!\d)|(?<!\d\.))")
-_MINUS = re.compile(r"-(?=\s*\d)")
-_SLASH = re.compile(r"/(?=\s*\d)")
+_THOUSANDS = re.compile(r",(?<=[0-9],)(?=[0-9]{3}(?![0-9]))")
+_POINT = re.compile(r"\.(?:(?![0-9])|(?<![0-9]\.))")
+_MINUS = re.compile(r"-(?= ?[0-9])")
+_SLASH = re.compile(r"/(?= ?[0-9])")
 _OPERATORS = "+*^=<>%"
 _DASHES = "\u2010\u2011\u2012\u2013\u2014\u2015\u2212\ufe63\uff0d"
 
@@ -62,7 +62,8 @@ class _Fold(dict[int, "int | str"]):
         return result
 
 
-_FOLD = _Fold({ord(dash): "-" for dash in _DASHES})
+FOLD = _Fold({ord(dash): "-" for dash in _DASHES})
+"""What `fold` makes of each character by itself: its code, `-` for a dash, a space, or an operator in spaces."""
 
 
 def fold(text: str) -> str:
@@ -76,7 +77,7 @@ def fold(text: str) -> str:
     if "," in text:
         text = _THOUSANDS.sub("", text).replace(",", " ")
     # Single characters only for ASCII: that keeps str.translate on its fast path.
-    text = text.translate(_FOLD)
+    text = text.translate(FOLD)
     for operator in _OPERATORS:
         if operator in text:
             text = text.replace(operator, f" {operator} ")
@@ -91,9 +92,17 @@ def fold(text: str) -> str:
 
 
 def words(text: str) -> list[str]:
-    """Tokens of the folded text: words of spaced scripts, single characters of Han and kana, operators."""
+    """Tokens of the folded text: words of spaced scripts, single characters of Han and kana, operators.
+
+    `tokens.blocks` has the same tokens of many texts as hashes, and much sooner.
+    """
     text = fold(text)
     return text.split() if text.isascii() else _CJK_CHAR.sub(r" \g<0> ", text).split()
+
+
+def is_cjk(char: str) -> bool:
+    """Whether a character is Han or kana, which are tokens by themselves."""
+    return _CJK_CHAR.match(char) is not None
 
 
 def cjk_share(text: str) -> float:
