@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from boostqa.record import Record
 from boostqa.stage import Gather, Kit, Map, Shuffle, Stage
-from boostqa.table import from_table, schema_of, to_table
+from boostqa.table import from_table, record_schema, schema_of, to_table
 
 
 @dataclass
@@ -33,8 +33,9 @@ class MemoryShards:
         self.by_step: dict[str, dict[str, pa.Table]] = {}
         self.by_state: dict[str, dict[str, Any]] = {}
 
-    def rows(self, step: str, shard: str) -> pa.Table:
-        return self.by_step[step][shard]
+    def rows(self, step: str, shard: str, columns: list[str] | None) -> pa.Table:
+        table = self.by_step[step][shard]
+        return table.select(columns) if columns else table
 
     def batches(self, step: str) -> Iterable[pa.Table]:
         return iter(self.by_step[step].values())
@@ -88,7 +89,9 @@ async def _call(step: Map, kit: Kit, shard: Any) -> list[Any]:
         lists = await asyncio.gather(*(step.run(record, kit) for record in shard))
         return [item for part in lists for item in part]
     if step.takes == "table":
-        return step.run(to_table(shard), kit)
+        table = to_table(shard)
+        result = step.run(table.select(step.columns) if step.columns else table, kit)
+        return result if step.rows else from_table(result.select(record_schema().names))
     return list(step.run(list(shard), kit))
 
 

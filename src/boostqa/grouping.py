@@ -41,6 +41,14 @@ def pairs(keys: Hashes, who: Hashes, old: Flags) -> tuple[Hashes, Hashes]:
     """
     import numpy as np
 
+    # Most keys stand alone, so these go before the costly sort.
+    order = np.argsort(keys)
+    again = keys[order[1:]] == keys[order[:-1]]
+    shared = np.zeros(len(keys), dtype=bool)
+    shared[1:] = again
+    shared[:-1] |= again
+    keep = order[shared]
+    keys, who, old = keys[keep], who[keep], old[keep]
     order = np.lexsort((who, ~old, keys))
     keys, who, old = keys[order], who[order], old[order]
     count = len(keys)

@@ -182,12 +182,12 @@ class ReleaseFolder(EntryFolder):
         counts = fates(inputs, outputs, f"{self.path.name}/{shard}")
         metadata = {COUNTS: msgspec.json.encode(counts, order="sorted")}
         gone = to_table(record for record in outputs if record.dropped is not None)
-        put(self.dropped(shard), parquet_bytes(gone), replace=True)
+        put(self.dropped(shard), parquet_bytes(gone, level=3), replace=True)
         for split, path in (("validation", self.validation(shard)), ("train", self.kept(shard))):
             rows = [release_row(r) for r in outputs if r.dropped is None and r.split == split]
             schema = release_schema()
             table = pa.Table.from_pylist(rows, schema=schema.with_metadata({**schema.metadata, **metadata}))
-            put(path, parquet_bytes(table), replace=split == "validation")
+            put(path, parquet_bytes(table, level=3), replace=split == "validation")
         return counts
 
     def rows_on_disk(self, shard: str) -> int:

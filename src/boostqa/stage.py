@@ -49,7 +49,8 @@ class Map:
     `takes` chooses the form of `run`:
         "record"   async def run(record, kit) -> list[Record] (or list of row dicts); many run at once
         "records"  def run(records: list[Record], kit) -> Iterable of Record or row dicts
-        "table"    def run(table: pa.Table, kit) -> pa.Table of rows (only with `rows`)
+        "table"    def run(table: pa.Table, kit) -> pa.Table of rows; without `rows`, the very records that came in,
+                   as a table of `table.record_schema()`: for what needs no Python object per record
     With `over`, the shards are not the input's but the list `state["shards"]` that the named gather made, and
     `run(shard: dict, kit)` gets one entry of it (async or not) instead of records; `takes` is then ignored.
     If that entry has `refs` (a list of shard references of `read_kept`), the records behind them are its inputs,
@@ -62,6 +63,8 @@ class Map:
     rows: Mapping[str, str] | None = None
     """Column -> Arrow type name of the rows, for a step in between; None: the stage's records."""
     over: str | None = None
+    columns: tuple[str, ...] | None = None
+    """Columns of the records that a table holds, for a step with `rows`; None: all."""
 
 
 @dataclass(frozen=True)
@@ -133,7 +136,7 @@ class Stage:
 class Shards(Protocol):
     """Read access to what is committed; implemented by `run.py`, used through `Kit`."""
 
-    def rows(self, step: str, shard: str) -> pa.Table:
+    def rows(self, step: str, shard: str, columns: list[str] | None) -> pa.Table:
         """See `Kit.rows`."""
         ...
 
@@ -216,9 +219,9 @@ class Kit:
         """State of a gather of this stage in this segment."""
         return self.shards.state(step)
 
-    def rows(self, step: str) -> pa.Table:
+    def rows(self, step: str, columns: list[str] | None = None) -> pa.Table:
         """Rows of an earlier map step of this stage for this very shard."""
-        return self.shards.rows(step, self.shard)
+        return self.shards.rows(step, self.shard, columns)
 
     def batches(self, step: str) -> Iterator[pa.Table]:
         """Rows of an earlier map or shuffle step of this stage, all shards, one table a shard."""

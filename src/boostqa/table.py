@@ -16,6 +16,8 @@ from boostqa.errors import ContractError
 from boostqa.record import Drop, Event, Labels, Record, Requested, SeedText, Source
 
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
     import pyarrow as pa
 
 SCHEMA_VERSION = 1
@@ -41,11 +43,16 @@ _STRUCTS: dict[str, type[msgspec.Struct]] = {
 
 @cache
 def arrow_type(name: str) -> pa.DataType:
-    """Arrow type by a short name: string, double, int64, uint64, bool, binary, list<T>, map<T> (string keys)."""
+    """Arrow type by a short name: string, double, int64, uint64, bool, binary, list<T>, map<T> (string keys).
+
+    binary<N> is a fixed number of bytes: a row of numbers, see `pack`.
+    """
     import pyarrow as pa
 
     if name.startswith("list<"):
         return pa.list_(arrow_type(name[5:-1]))
+    if name.startswith("binary<"):
+        return pa.binary(int(name[7:-1]))
     if name.startswith("map<"):
         return pa.map_(pa.string(), arrow_type(name[4:-1]))
     simple = {
@@ -70,6 +77,76 @@ def schema_of(columns: Mapping[str, str]) -> pa.Schema:
     import pyarrow as pa
 
     return pa.schema([(name, arrow_type(kind)) for name, kind in columns.items()])
+
+
+def pack(rows: npt.NDArray[Any]) -> pa.Array:
+    """An array of numbers [rows, columns] as one column of fixed-size binary."""
+    import numpy as np
+    import pyarrow as pa
+
+    width = rows.shape[1] * rows.dtype.itemsize
+    data = pa.py_buffer(np.ascontiguousarray(rows))
+    return pa.FixedSizeBinaryArray.from_buffers(pa.binary(width), len(rows), [None, data])
+
+
+def unpack(column: pa.ChunkedArray, dtype: npt.DTypeLike) -> npt.NDArray[Any]:
+    """What `pack` packed; [rows, columns], read-only."""
+    import numpy as np
+
+    array, width = column.combine_chunks(), column.type.byte_width
+    data = np.frombuffer(array.buffers()[1] or b"", dtype=np.uint8)[array.offset * width :][
+        : len(array) * width
+    ]
+    return data.view(dtype).reshape(len(array), width // np.dtype(dtype).itemsize)
+
+
+def with_scores(table: pa.Table, **scores: npt.NDArray[np.float64]) -> pa.Table:
+    """A table of records with further `scores`, or others in their place; one value a record."""
+    import numpy as np
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    old, count = table.column("scores").combine_chunks(), len(table)
+    offsets = old.offsets.to_numpy()
+    names, values = (part[offsets[0] : offsets[-1]] for part in (old.keys, old.items))
+    stay = pc.invert(pc.is_in(names, value_set=pa.array(list(scores))))
+    names = pa.concat_arrays(
+        [names.filter(stay), *(pa.array([name] * count, pa.string()) for name in scores)]
+    )
+    values = pa.concat_arrays(
+        [values.filter(stay), *(pa.array(one, pa.float64()) for one in scores.values())]
+    )
+    owners = np.repeat(np.arange(count), np.diff(offsets))[stay.to_numpy(zero_copy_only=False)]
+    owners = np.concatenate((owners, *(np.arange(count) for _ in scores)))
+    # In the order of `to_table`: by record, then by name.
+    coded = names.dictionary_encode()
+    ranks = pc.rank(coded.dictionary).to_numpy()[coded.indices.to_numpy()]
+    order = np.lexsort((ranks, owners))
+    starts = np.concatenate(([0], np.cumsum(np.bincount(owners, minlength=count)))).astype(np.int32)
+    field = record_schema().field("scores")
+    made = pa.MapArray.from_arrays(starts, names.take(order), values.take(order)).cast(field.type)
+    return table.set_column(table.schema.get_field_index("scores"), field, made)
+
+
+def with_drops(table: pa.Table, stage: str, drops: Mapping[int, tuple[str, str]]) -> pa.Table:
+    """A table of records of which those at the given rows end here, with their (reason, evidence)."""
+    import numpy as np
+    import pyarrow as pa
+
+    field = record_schema().field("dropped")
+    stay = np.ones(len(table), dtype=bool)
+    stay[list(drops)] = False
+    places = np.zeros(len(table), dtype=np.int64)
+    places[~stay] = np.arange(len(drops)) + 1
+    found = [
+        None,
+        *(
+            {"stage": stage, "reason": reason, "evidence": evidence}
+            for _, (reason, evidence) in sorted(drops.items())
+        ),
+    ]
+    made = pa.array(found, field.type).take(pa.array(places))
+    return table.set_column(table.schema.get_field_index("dropped"), field, made)
 
 
 def _field_type(annotation: str) -> pa.DataType:

@@ -59,9 +59,9 @@ class View:
         """Folder of the entry whose kept records are this one's input."""
         return self._folders(INPUT)[0]
 
-    def rows(self, step: str, shard: str) -> pa.Table:
+    def rows(self, step: str, shard: str, columns: list[str] | None) -> pa.Table:
         """Rows of an earlier step for one shard."""
-        return read_parquet(self.folder.rows(step, shard))
+        return read_parquet(self.folder.rows(step, shard), columns)
 
     def batches(self, step: str) -> Iterator[pa.Table]:
         """Rows of an earlier step, shard by shard."""

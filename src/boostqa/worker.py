@@ -21,11 +21,13 @@ from boostqa.recipe import Recipe
 from boostqa.record import Record
 from boostqa.run import Run
 from boostqa.schedule import Task, shard_name
-from boostqa.shard import STORAGE_ERRORS, read_parquet, read_records, rows_table
+from boostqa.shard import STORAGE_ERRORS, Counts, EntryFolder, read_parquet, read_records, rows_table
 from boostqa.stage import Gather, Kit, Map, Shuffle, Stage
 from boostqa.view import View, cached_state
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from boostqa.llm.clients import Clients
     from boostqa.llm.ledger_files import Index
 
@@ -128,7 +130,10 @@ class Worker:
             models = {r: [self.clients.model(n, r) for n in self.recipe.roles.of(r)] for r in stage.roles}
             kit = self._kit(task, view, models)
             inputs, outputs = await self._outputs(step, kit, view)
-            if step.rows is not None:
+            if step.rows is None and step.takes == "table":
+                counts = _counted(inputs, outputs, f"{view.folder.path.name}/{task.shard}")
+                await asyncio.to_thread(_commit_table, view.folder, task.shard, counts, outputs)
+            elif step.rows is not None:
                 view.folder.commit_rows(step.name, task.shard, rows_table(outputs, step.rows), step.rows)
             else:
                 await asyncio.to_thread(view.folder.commit_records, task.shard, inputs, outputs)
@@ -138,8 +143,8 @@ class Worker:
             if journal is not None:
                 await journal.close()
 
-    async def _outputs(self, step: Map, kit: Kit, view: View) -> tuple[list[tuple[str, str]], Any]:
-        """(id, kind) of the inputs, and what the step made of them."""
+    async def _outputs(self, step: Map, kit: Kit, view: View) -> tuple[Any, Any]:
+        """The inputs, as (id, kind) or as a table, and what the step made of them."""
         if step.over is not None:
             specs = cached_state(view.folder, step.over)["shards"]
             spec = next(s for i, s in enumerate(specs) if shard_name(s, i) == kit.shard)
@@ -150,7 +155,9 @@ class Worker:
             return inputs, await _call(step.run, spec, kit)
         path = view.input_folder().kept(kit.shard)
         if step.takes == "table":
-            return [], await asyncio.to_thread(step.run, await asyncio.to_thread(read_parquet, path), kit)
+            columns = list(step.columns) if step.columns else None
+            table = await asyncio.to_thread(read_parquet, path, columns)
+            return table, await asyncio.to_thread(step.run, table, kit)
         records = await asyncio.to_thread(read_records, path)
         inputs = [(record.id, record.kind) for record in records]
         if step.takes == "records":
@@ -210,6 +217,29 @@ class Worker:
             message = f"{type(error).__name__}: {error} ({Path(where.filename).name}:{where.lineno})"
             failures.append(f"{record.id}: {message}")
             return [] if step.rows else [record.drop(kit.entry, "internal_error", message)]
+
+
+def _commit_table(folder: EntryFolder, shard: str, counts: Counts, table: pa.Table) -> None:
+    gone = table["dropped"].is_valid()
+    folder.commit_tables(shard, counts, table.filter(table["dropped"].is_null()), table.filter(gone))
+
+
+def _counted(before: pa.Table, after: pa.Table, where: str) -> Counts:
+    """Counts of a step whose records come out of the table that they came in with.
+
+    Raises:
+        ContractError: if they are not the same, in the same order.
+    """
+    import pyarrow.compute as pc
+
+    if not before["id"].equals(after["id"]):
+        raise ContractError(f"{where}: the records of the table that came out are not those that went in")
+    reasons = pc.struct_field(after["dropped"], "reason").drop_null().value_counts().to_pylist()
+    counted = dict(sorted((row["values"], row["counts"]) for row in reasons))
+    dropped = sum(counted.values())
+    return Counts(inputs=len(before), kept=len(after) - dropped, dropped=dropped, reasons=counted).check(
+        where
+    )
 
 
 async def _call(run: Callable[..., Any], first: Any, kit: Kit) -> list[Any]:

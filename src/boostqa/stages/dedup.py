@@ -18,18 +18,16 @@ Knows nothing of what records are for: the same stage serves seeds and what was 
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, cast
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, ClassVar, cast
 
-import msgspec
 from pydantic import Field
 
+from boostqa.flows import duplicates
 from boostqa.grouping import WINDOW, components, distinct, leaders, pairs
-from boostqa.record import Record
 from boostqa.stage import Gather, Kit, Map, Shuffle, Stage, StageConfig, State, Step
+from boostqa.table import schema_of, unpack, with_drops, with_scores
 from boostqa.text import minhash
-from boostqa.text.normalise import fold
 
 if TYPE_CHECKING:
     import numpy as np
@@ -38,29 +36,15 @@ if TYPE_CHECKING:
 
     Hashes = npt.NDArray[np.uint64]
     Indexes = npt.NDArray[np.int64]
-    Signatures = npt.NDArray[np.uint32]
+    Floats = npt.NDArray[np.float64]
 
 CHUNK = 16_384
-"""Pairs whose signatures are compared at once (each takes about a kilobyte)."""
+"""Pairs whose signatures are compared at once (each takes about half a kilobyte)."""
+REASONS = (None, "exact_duplicate", "near_duplicate", "too_many_variants")
+_EXACT, _NEAR, _MANY = 1, 2, 3
 
-RANKS = 4
-"""Numbers in a rank."""
-
-_NUMBER = re.compile(r"(?<![a-z\d.])\d+(?:\.\d+)?")
-_COLUMNS = ("id", "kind", "question", "choices", "answer", "passage", "solution", "scores", "evidence")
-_SIGNATURES: Mapping[str, str] = {
-    "id": "string",
-    "who": "uint64",
-    "kind": "string",
-    "exact": "uint64",
-    "skeleton": "uint64",
-    "numbers": "uint64",
-    "answer": "uint64",
-    "rank": "list<double>",
-    "signature": "binary",
-}
-_DECISIONS: Mapping[str, str] = {
-    "id": "string",
+_NODES = ("id", "who", "kind", "exact", "skeleton", "numbers", "answer", "rank", "signature")
+_DECISIONS = {
     "who": "uint64",
     "cluster": "string",
     "similarity": "double",
@@ -73,8 +57,9 @@ _DECISIONS: Mapping[str, str] = {
 class DedupConfig(StageConfig):
     """Section `dedup` of a recipe; it holds for seeds and for what was synthesised."""
 
-    threshold: float = Field(default=0.8, ge=0.5, le=1.0)
-    """Estimated Jaccard similarity, 0.5..1, from which two records are duplicates."""
+    threshold: float = Field(default=0.7, ge=0.5, le=1.0)
+    """Estimated Jaccard similarity, 0.5..1, from which two records are duplicates. The estimate's standard error is
+    0.04, so a cut at 0.7 finds those of 0.8 and above."""
     ngram: int = Field(default=minhash.NGRAM, ge=1, le=20)
     """Words (Chinese: characters) per n-gram."""
     bands: int = Field(default=minhash.BANDS, ge=1, le=128)
@@ -91,100 +76,97 @@ class Dedup(Stage):
     """See the module docstring. Drops: `exact_duplicate`, `near_duplicate`, `too_many_variants`."""
 
     name: ClassVar[str] = "dedup"
+    version: ClassVar[int] = 2
     Config: ClassVar[type[StageConfig]] = DedupConfig
     config: DedupConfig
 
     def steps(self) -> tuple[Step, ...]:
         """Signatures, their bands, pairs that share one, clusters, verdicts."""
+        config = self.config
         keys = {"key": "uint64", "who": "uint64"}
         edges = {"left": "uint64", "right": "uint64"}
+        compared = duplicates.rows(config.bands, config.bands * config.rows)
         return (
-            Map("signatures", self._signatures, takes="table", rows=_SIGNATURES),
-            Map("bands", self._bands, takes="table", rows=keys),
-            Shuffle("edges", "bands", "key", _candidates, rows=edges, partitions=self.config.partitions),
+            Map("signatures", self._compared, takes="table", rows=compared, columns=duplicates.COLUMNS),
+            Map("bands", _keys, takes="table", rows=keys, columns=("id",)),
+            Shuffle("edges", "bands", "key", _candidates, rows=edges, partitions=config.partitions),
             Gather("clusters", self._clusters),
-            Map("decide", _decide),
+            Map("decide", _decide, takes="table"),
         )
 
-    def _signatures(self, table: pa.Table, kit: Kit) -> pa.Table:
-        import pyarrow as pa
-
-        from boostqa.table import schema_of
-
+    def _compared(self, table: pa.Table, kit: Kit) -> pa.Table:
         config = self.config
-        rows = table.select(_COLUMNS).to_pylist(maps_as_pydicts="strict")
-        found = [_row(row) for row in rows]
-        signatures = minhash.signatures(
-            [one["text"] for one in found], bands=config.bands, rows=config.rows, n=config.ngram
-        )
-        for one, signature in zip(found, signatures, strict=True):
-            one["signature"] = signature.astype("<u4").tobytes()
-        return pa.Table.from_pylist(found, schema=schema_of(_SIGNATURES))
-
-    def _bands(self, table: pa.Table, kit: Kit) -> pa.Table:
-        import numpy as np
-        import pyarrow as pa
-
-        rows = kit.rows("signatures")
-        who = _array(rows, "who")
-        keys = minhash.band_hashes(self._matrix(rows), self.config.bands).T.reshape(-1)
-        owners = np.tile(who, self.config.bands)
-        for column in ("exact", "skeleton"):
-            hashes = _array(rows, column)
-            keys = np.concatenate((keys, hashes[hashes != 0]))
-            owners = np.concatenate((owners, who[hashes != 0]))
-        return pa.table({"key": pa.array(keys, pa.uint64()), "who": pa.array(owners, pa.uint64())})
-
-    def _matrix(self, rows: pa.Table) -> Signatures:
-        import numpy as np
-
-        data = b"".join(rows.column("signature").to_pylist())
-        return np.frombuffer(data, dtype="<u4").reshape(rows.num_rows, self.config.bands * self.config.rows)
+        return duplicates.compared(table, bands=config.bands, rows_per_band=config.rows, n=config.ngram)
 
     def _clusters(self, kit: Kit) -> State:
         import numpy as np
 
-        parts = [(_array(t, "left"), _array(t, "right")) for t in kit.batches("edges")]
-        left = np.concatenate([a for a, _ in parts]) if parts else np.empty(0, dtype=np.uint64)
-        right = np.concatenate([b for _, b in parts]) if parts else np.empty(0, dtype=np.uint64)
-        left, right = distinct(left, right)
+        none = np.empty(0, dtype=np.uint64)
+        left, right = none, none
+        for rows in kit.batches("edges"):
+            # Pairs that share many bands come from many partitions, so they are made one as they come.
+            ends = (_array(rows, "left"), _array(rows, "right"))
+            left, right = distinct(np.concatenate((left, ends[0])), np.concatenate((right, ends[1])))
         nodes = _nodes(kit, np.unique(np.concatenate((left, right))))
-        decisions = _Groups(nodes, self._matrix(nodes), left, right, self.config).decisions(kit)
-        reasons = [reason for reason in decisions.column("reason").to_pylist() if reason]
-        counts = {reason: reasons.count(reason) for reason in sorted(set(reasons))}
-        return {"clusters": decisions, "counts": counts, "pairs": len(left)}
+        groups = _Groups(nodes, left, right, self.config)
+        reasons, table = groups.decisions(_Known(kit, nodes))
+        counts = np.bincount(reasons, minlength=len(REASONS))
+        found = {str(name): int(count) for name, count in zip(REASONS[1:], counts[1:], strict=True) if count}
+        return {"clusters": table, "counts": found, "pairs": len(left)}
+
+
+class _Known:
+    """What earlier segments decided about the incumbents among the nodes.
+
+    A record that no earlier segment decided about had no candidates: it was kept and is its own cluster.
+    """
+
+    def __init__(self, kit: Kit, nodes: pa.Table) -> None:
+        import numpy as np
+        import pyarrow as pa
+
+        self.places = np.flatnonzero(nodes["old"].to_numpy())
+        """Which nodes are incumbents."""
+        parts = [schema_of(_DECISIONS).empty_table().select(["who", "cluster", "reason"])]
+        needed = np.sort(_array(nodes, "who")[self.places])
+        for state in kit.read_states("incumbents", "clusters"):
+            table = state["clusters"].select(["who", "cluster", "reason"])
+            parts.append(table.filter(pa.array(_among(_array(table, "who"), needed))))
+        decided = pa.concat_tables(parts).sort_by("who").combine_chunks()
+        mine = _array(nodes, "who")[self.places]
+        at = np.searchsorted(_array(decided, "who"), mine)
+        known = _among(mine, _array(decided, "who"))
+        own = nodes["id"].take(pa.array(self.places))
+        both = pa.chunked_array([*decided["cluster"].chunks, *own.chunks], pa.string())
+        self.clusters = both.take(pa.array(np.where(known, at, len(decided) + np.arange(len(mine)))))
+        """The cluster of each incumbent."""
+        dropped = np.append(decided["reason"].is_valid().to_numpy(), False)
+        self.gone = np.zeros(len(nodes), dtype=bool)
+        """Which nodes are incumbents that were dropped: nothing goes for them any more."""
+        self.gone[self.places[dropped[np.where(known, at, len(decided))]]] = True
 
 
 class _Groups:
     """Everything about the records that have a candidate partner, as arrays over the nodes, sorted by id."""
 
-    def __init__(
-        self, nodes: pa.Table, signatures: Signatures, left: Hashes, right: Hashes, config: DedupConfig
-    ) -> None:
+    def __init__(self, nodes: pa.Table, left: Hashes, right: Hashes, config: DedupConfig) -> None:
         import numpy as np
 
-        self.nodes, self.signatures, self.config = nodes, signatures, config
-        self.old = np.asarray(nodes.column("old").to_pylist(), dtype=bool)
+        self.nodes, self.config = nodes, config
+        self.signatures = unpack(nodes["signature"], "<u2")
+        self.old = nodes["old"].to_numpy()
         self.exact, self.skeleton = _array(nodes, "exact"), _array(nodes, "skeleton")
         self.numbers, self.answers = _array(nodes, "numbers"), _array(nodes, "answer")
         who = _array(nodes, "who")
         order = np.argsort(who)
         self.a = order[np.searchsorted(who, left, sorter=order)]
         self.b = order[np.searchsorted(who, right, sorter=order)]
-        self.place = self._preference()
+        # Place of each node in the order of who stays: incumbents, then better ranks, then smaller ids.
+        ranks = unpack(nodes["rank"], "<f8")
+        self.place = np.empty(len(nodes), dtype=np.int64)
+        self.place[np.lexsort([*(-ranks.T[::-1]), ~self.old])] = np.arange(len(nodes))
 
-    def _preference(self) -> Indexes:
-        """Place of each node in the order of who stays: incumbents, then better ranks, then smaller ids."""
-        import numpy as np
-
-        count = self.nodes.num_rows
-        ranks = np.array(self.nodes.column("rank").to_pylist(), dtype=float).reshape(count, RANKS)
-        keys = [np.arange(count), *(-ranks.T[::-1]), ~self.old]
-        place = np.empty(count, dtype=np.int64)
-        place[np.lexsort(keys)] = np.arange(count)
-        return place
-
-    def similarity(self, a: Indexes, b: Indexes) -> npt.NDArray[np.float64]:
+    def similarity(self, a: Indexes, b: Indexes) -> Floats:
         """Estimated Jaccard similarity of pairs of nodes; 1 where the texts are equal."""
         import numpy as np
 
@@ -202,140 +184,97 @@ class _Groups:
         same: npt.NDArray[np.bool_] = (self.exact[a] == self.exact[b]) | near
         return same
 
-    def decisions(self, kit: Kit) -> pa.Table:
-        """Rows of `_DECISIONS` for the nodes of this segment."""
+    def decisions(self, known: _Known) -> tuple[Indexes, pa.Table]:
+        """Index in `REASONS` and row of `_DECISIONS` for each node of this segment, the rows sorted by hash."""
         import numpy as np
         import pyarrow as pa
 
-        from boostqa.table import schema_of
-
-        a, b, count = self.a, self.b, self.nodes.num_rows
-        similar = self.similarity(a, b)
+        a, b, count = self.a, self.b, len(self.nodes)
         mates = (self.skeleton[a] == self.skeleton[b]) & (self.skeleton[a] != 0)
         same = self._same(a, b)
         # The score of a pair belongs to the one that would have to go, so that a stricter cut needs no rerun.
         scores = np.zeros(count)
-        np.maximum.at(scores, np.where(self.place[a] > self.place[b], a, b), similar)
-        known = _known(kit, self.nodes.filter(pa.array(self.old)).column("id"))
-        ids = self.nodes.column("id").to_pylist()
-        # What an earlier segment dropped is not there any more, so nothing goes for it.
-        gone = np.array([i in known and known[i].dropped for i in ids], dtype=bool)
-        winners = leaders((a[same], b[same]), self.place, self.old, gone, self._same)
-        partners = winners.copy()
-        reasons = np.full(count, None, dtype=object)
-        lost = (winners != np.arange(count)) & ~self.old
-        equal = self.exact == self.exact[winners]
-        reasons[lost & equal], reasons[lost & ~equal] = "exact_duplicate", "near_duplicate"
-        self._cap(reasons, partners, known)
-        clusters = self._names(components(count, a[same | mates], b[same | mates]), known)
+        np.maximum.at(scores, np.where(self.place[a] > self.place[b], a, b), self.similarity(a, b))
+        partners = leaders((a[same], b[same]), self.place, self.old, known.gone, self._same)
+        lost = (partners != np.arange(count)) & ~self.old
+        reasons = np.where(lost, np.where(self.exact == self.exact[partners], _EXACT, _NEAR), 0)
+        self._cap(reasons, partners, known.gone)
+        component = components(count, a[same | mates], b[same | mates])
+        clusters = self._names(component, known)
         who = _array(self.nodes, "who")
-        to_partner = self.similarity(np.arange(count), partners)
-        rows = [
-            {
-                "id": ids[i],
-                "who": who[i],
-                "cluster": clusters[i],
-                "similarity": float(scores[i]),
-                "reason": reasons[i],
-                "partner": ids[partners[i]] if reasons[i] else None,
-                "partner_similarity": float(to_partner[i]) if reasons[i] else None,
-            }
-            for i in np.flatnonzero(~self.old)
-        ]
-        return pa.Table.from_pylist(rows, schema=schema_of(_DECISIONS)).sort_by("who")
+        mine = np.flatnonzero(~self.old)
+        mine = mine[np.argsort(who[mine])]
+        gone = pa.array(reasons[mine] == 0)
+        table = {
+            "who": who[mine],
+            "cluster": clusters.take(pa.array(mine)),
+            "similarity": scores[mine],
+            "reason": pa.array(REASONS, pa.string()).take(pa.array(reasons[mine])),
+            "partner": self.nodes["id"].take(pa.array(partners[mine], mask=gone.to_numpy(False))),
+            "partner_similarity": pa.array(self.similarity(mine, partners[mine]), mask=gone.to_numpy(False)),
+        }
+        return reasons[mine], pa.table(table).cast(schema_of(_DECISIONS))
 
-    def _cap(self, reasons: npt.NDArray[np.object_], partners: Indexes, known: Mapping[str, _Known]) -> None:
+    def _cap(self, reasons: Indexes, partners: Indexes, gone: npt.NDArray[np.bool_]) -> None:
         """Marks what is beyond `max_variants` of one skeleton and kind, and names the first as partner."""
         import numpy as np
 
-        kinds, ids = self.nodes.column("kind").to_pylist(), self.nodes.column("id").to_pylist()
-        stayed: dict[tuple[str, int], list[int]] = {}
-        for i in np.argsort(self.place):
-            if self.skeleton[i] == 0 or reasons[i] or (ids[i] in known and known[ids[i]].dropped):
-                continue
-            group = stayed.setdefault((kinds[i], int(self.skeleton[i])), [])
-            if len(group) >= self.config.max_variants and not self.old[i]:
-                reasons[i], partners[i] = "too_many_variants", group[0]
-            else:
-                group.append(int(i))
+        kinds = self.nodes["kind"].combine_chunks().dictionary_encode().indices.to_numpy()
+        some = np.flatnonzero((self.skeleton != 0) & (reasons == 0) & ~gone)
+        some = some[np.lexsort((self.place[some], self.skeleton[some], kinds[some]))]
+        new = np.ones(len(some), dtype=bool)
+        for values in (kinds, self.skeleton):
+            new[1:] &= values[some[1:]] == values[some[:-1]]
+        new[1:] = ~new[1:]
+        first = np.maximum.accumulate(np.where(new, np.arange(len(some)), 0))
+        # Incumbents stand first in their group, so they count and stay.
+        over = (np.arange(len(some)) - first >= self.config.max_variants) & ~self.old[some]
+        reasons[some[over]], partners[some[over]] = _MANY, some[first[over]]
 
-    def _names(self, component: Indexes, known: Mapping[str, _Known]) -> list[str]:
+    def _names(self, component: Indexes, known: _Known) -> pa.ChunkedArray:
         """Cluster id of each node: of its incumbents' clusters the smallest, else the smallest id."""
         import numpy as np
+        import pyarrow as pa
+        import pyarrow.compute as pc
 
-        ids = self.nodes.column("id").to_pylist()
-        older: dict[int, str] = {}
-        for i in np.flatnonzero(self.old):
-            cluster = known[ids[i]].cluster if ids[i] in known else ids[i]
-            root = int(component[i])
-            older[root] = min(older.get(root, cluster), cluster)
+        order = pc.sort_indices(known.clusters).to_numpy().astype(np.int64)
+        ranks = np.empty(len(order), dtype=np.int64)
+        ranks[order] = np.arange(len(order))
+        count = len(component)
+        best = np.full(count, len(order))
+        np.minimum.at(best, component[known.places], ranks)
         # Nodes are sorted by id, so a component's smallest index is its smallest id.
-        return [older.get(int(root), ids[root]) for root in component]
-
-
-class _Known(msgspec.Struct, frozen=True):
-    """What an earlier segment decided about a record."""
-
-    cluster: str
-    dropped: bool
-
-
-def _known(kit: Kit, ids: pa.ChunkedArray) -> dict[str, _Known]:
-    """Earlier decisions about `ids`; absent is a record that had no candidates: kept, its own cluster."""
-    import pyarrow.compute as pc
-
-    found: dict[str, _Known] = {}
-    for state in kit.read_states("incumbents", "clusters"):
-        table = state["clusters"]
-        for row in table.filter(pc.is_in(table.column("id"), value_set=ids.combine_chunks())).to_pylist():
-            found[row["id"]] = _Known(row["cluster"], row["reason"] is not None)
-    return found
-
-
-def _row(row: dict[str, Any]) -> dict[str, Any]:
-    """What is compared of one record, without its signature; `text` is what that is made from."""
-    choices = row["choices"] or []
-    question, options = fold(row["question"] or row["passage"] or ""), sorted(map(fold, choices))
-    text = "\n".join((question, *options))
-    skeleton = numbers = 0
-    if row["question"] and _NUMBER.search(text):
-        blanks = sorted(_NUMBER.sub("#", option) for option in options)
-        skeleton = _hash("\n".join(("skeleton", _NUMBER.sub("#", question), *blanks))) or 1
-        numbers = _hash(" ".join(_NUMBER.findall(text)))
-    answer = row["answer"] or ""
-    if choices and len(answer) == 1 and 0 <= ord(answer) - 65 < len(choices):
-        answer = choices[ord(answer) - 65]
-    return {
-        "id": row["id"],
-        "who": _hash(row["id"]),
-        "kind": row["kind"],
-        "exact": _hash(text) or 1,
-        "skeleton": skeleton,
-        "numbers": numbers,
-        "answer": _hash(fold(answer)),
-        "rank": _rank(row, len(text)),
-        "text": text,
-    }
-
-
-def _hash(text: str) -> int:
-    import xxhash
-
-    return xxhash.xxh3_64_intdigest(text.encode())
-
-
-def _rank(row: dict[str, Any], length: int) -> list[float]:
-    """What makes a record worth keeping, most important first; higher is better."""
-    scores = row["scores"] or {}
-    if row["kind"] == "seed":
-        answered = float(bool(row["answer"]))
-        return [scores.get("priority", 0.0), answered, scores.get("quality", 0.0), float(length)]
-    support, written = len(row["evidence"] or []), len(row["solution"] or "")
-    return [float(support), scores.get("judge", 0.0), scores.get("pass_rate", 0.0), float(written)]
+        names = pa.chunked_array([*self.nodes["id"].chunks, *known.clusters.chunks], pa.string())
+        older = best[component]
+        return names.take(
+            pa.array(np.where(older < len(order), np.append(order, 0)[older] + count, component))
+        )
 
 
 def _array(table: pa.Table, column: str) -> Hashes:
     return cast("Hashes", table.column(column).to_numpy())
+
+
+def _among(values: Hashes, sorted_set: Hashes) -> npt.NDArray[np.bool_]:
+    """Which values are in a sorted array."""
+    import numpy as np
+
+    if not len(sorted_set):
+        return np.zeros(len(values), dtype=bool)
+    found: npt.NDArray[np.bool_] = sorted_set[np.searchsorted(sorted_set[:-1], values)] == values
+    return found
+
+
+def _keys(table: pa.Table, kit: Kit) -> pa.Table:
+    """A row per key of each record."""
+    import numpy as np
+    import pyarrow as pa
+
+    rows = kit.rows("signatures", ["who", "keys"])
+    keys = unpack(rows["keys"], "<u8")
+    owners = np.repeat(_array(rows, "who"), keys.shape[1])
+    keys = keys.reshape(-1)
+    return pa.table({"key": keys[keys != 0], "who": owners[keys != 0]})
 
 
 def _candidates(table: pa.Table, kit: Kit) -> pa.Table:
@@ -344,10 +283,10 @@ def _candidates(table: pa.Table, kit: Kit) -> pa.Table:
     import pyarrow as pa
 
     keys, who = _array(table, "key"), _array(table, "who")
-    mine = np.unique(keys)
+    mine = np.sort(keys)
     all_keys, all_who = [keys], [who]
     for rows in kit.read_rows("incumbents", "bands"):
-        found = np.isin(_array(rows, "key"), mine)
+        found = _among(_array(rows, "key"), mine)
         all_keys.append(_array(rows, "key")[found])
         all_who.append(_array(rows, "who")[found])
     old = np.arange(sum(map(len, all_keys))) >= len(keys)
@@ -357,37 +296,37 @@ def _candidates(table: pa.Table, kit: Kit) -> pa.Table:
 
 def _nodes(kit: Kit, needed: Hashes) -> pa.Table:
     """Signature rows of the `needed` records, with `old` for incumbents, sorted by id."""
-    import numpy as np
     import pyarrow as pa
 
-    from boostqa.table import schema_of
-
-    parts = [schema_of({**_SIGNATURES, "old": "bool"}).empty_table()]
+    parts: list[pa.Table] = []
 
     def add(tables: Iterable[pa.Table], old: bool) -> None:
         for table in tables:
-            rows = table.filter(pa.array(np.isin(_array(table, "who"), needed)))
-            parts.append(rows.append_column("old", pa.array([old] * rows.num_rows, pa.bool_())))
+            rows = table.select(_NODES).filter(pa.array(_among(_array(table, "who"), needed)))
+            parts.append(rows.append_column("old", pa.array([old] * len(rows), pa.bool_())))
 
     add(kit.batches("signatures"), False)
     add(kit.read_rows("incumbents", "signatures"), True)
-    return pa.concat_tables(parts).sort_by("id")
+    return pa.concat_tables(parts).sort_by("id").combine_chunks()
 
 
-def _decide(records: list[Record], kit: Kit) -> Iterator[Record]:
+def _decide(table: pa.Table, kit: Kit) -> pa.Table:
     import numpy as np
+    import pyarrow as pa
 
-    # Sorted by hash, so that a shard looks its own up and does not go through everybody's.
-    table = kit.state("clusters")["clusters"]
-    mine = np.array([_hash(record.id) for record in records], dtype=np.uint64)
-    place = np.searchsorted(_array(table, "who"), mine).clip(max=max(table.num_rows - 1, 0))
-    found = {row["id"]: row for row in table.take(place).to_pylist()} if table.num_rows else {}
-    for record in records:
-        row = found.get(record.id)
-        cluster, similarity = (row["cluster"], row["similarity"]) if row else (record.id, 0.0)
-        record = record.score(dup_similarity=round(similarity, 6))
-        record = msgspec.structs.replace(record, dup_cluster=cluster)
-        if row and row["reason"]:
-            evidence = f"{row['partner']} similarity {row['partner_similarity']:.3f}"
-            record = record.drop(kit.entry, row["reason"], evidence)
-        yield record
+    found = kit.state("clusters")["clusters"]
+    who = duplicates.identity_hashes(table["id"])
+    mine = np.flatnonzero(_among(who, _array(found, "who")))
+    rows = found.take(pa.array(np.searchsorted(_array(found, "who"), who[mine])))
+    similarity = np.zeros(len(table))
+    similarity[mine] = np.round(rows["similarity"].to_numpy(), 6)
+    places = np.arange(len(table))
+    places[mine] = len(table) + np.arange(len(mine))
+    names = pa.chunked_array([*table["id"].chunks, *rows["cluster"].chunks], pa.string())
+    lost = np.flatnonzero(rows["reason"].is_valid().to_numpy())
+    drops: dict[int, tuple[str, str]] = {}
+    for i, row in zip(mine[lost].tolist(), rows.take(pa.array(lost)).to_pylist(), strict=True):
+        drops[i] = (row["reason"], f"{row['partner']} similarity {row['partner_similarity']:.3f}")
+    field = table.schema.get_field_index("dup_cluster")
+    table = table.set_column(field, table.schema.field(field), names.take(pa.array(places)))
+    return with_drops(with_scores(table, dup_similarity=similarity), kit.entry, drops)
