@@ -37,6 +37,14 @@ def test_new_numbers_are_near_nice_and_repeatable():
 @pytest.mark.parametrize(
     "seed",
     [
+        # A charge is no short decimal, however close to zero it is.
+        SeedText(
+            id="s",
+            question="Each of 2 electrons has 1.6e-19 C. What is the charge in C?",
+            answer="3.2e-19 C",
+            formula="n * 1.6 * 10**-19",
+            variables={"n": 2.0},
+        ),
         SeedText(
             id="a", question="3 pens and 3 caps: how many?", formula="a + b", variables={"a": 3.0, "b": 3.0}
         ),

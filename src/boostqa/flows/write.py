@@ -257,6 +257,6 @@ def _near(value: float, rng: random.Random) -> float:
 def _places(value: float) -> int:
     """Decimal places of a number as printed with nine digits; 99 for what is not a short decimal."""
     for places in range(7):
-        if math.isclose(round(value, places), value, rel_tol=1e-9, abs_tol=1e-12):
+        if math.isclose(round(value, places), value, rel_tol=1e-9):
             return places
     return 99

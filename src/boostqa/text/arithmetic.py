@@ -118,16 +118,18 @@ def _numbers(text: str, position: int = 0, whole: bool = False) -> list[Number]:
 def _read(match: re.Match[str]) -> Number | None:
     sign = -1.0 if match["sign"] == "-" else 1.0
     if match["top"] is not None:
-        if int(match["bottom"]) == 0:
+        top, bottom = float(match["top"]), float(match["bottom"])
+        if bottom == 0 or not (math.isfinite(top) and math.isfinite(bottom)):
             return None
-        return Number(sign * int(match["top"]) / int(match["bottom"]), 0.0, 99, match.end())
+        return Number(sign * top / bottom, 0.0, 99, match.end())
     digits = match["digits"].replace(",", "")
     # Groups 5.. belong to _POWER, whose two forms of exponent are unnamed.
     power = next((int(group) for group in match.groups()[5:7] if group is not None), None)
     exponent = int(match["e"]) if match["e"] is not None else power
-    value = float(digits) * 10.0 ** (exponent or 0)
+    # Read as text: a power that is too large is infinite then and not an error.
+    value = float(f"{digits}e{exponent or 0}")
     exact = "." not in digits and exponent is None
-    step = 0.0 if exact else 10.0 ** ((exponent or 0) - len(digits.partition(".")[2]))
+    step = 0.0 if exact else float(f"1e{(exponent or 0) - len(digits.partition('.')[2])}")
     significant = 99 if exact else len(digits.replace(".", "").lstrip("0"))
     if match["over"] is not None:
         if float(match["over"]) == 0:
@@ -160,6 +162,12 @@ for _dimension, _table in {
     "立方厘米 0.001",
     "speed": "m/s 3.6,km/h 1,kmh 1,米/秒 3.6,千米/时 1,千米/小时 1",
     "force": "N 1,kN 1000,mN 0.001,MN 1e6,newton 1,牛 1,牛顿 1",
+    "temperature": "K 1,kelvin 1",
+    "voltage": "V 1,kV 1000,mV 0.001,volt 1,伏 1,伏特 1",
+    "current": "A 1,mA 0.001,ampere 1,amp 1,安 1,安培 1",
+    "resistance": "Ω 1,kΩ 1000,ohm 1,欧 1,欧姆 1",
+    "frequency": "Hz 1,kHz 1000,MHz 1e6,GHz 1e9,hertz 1,赫兹 1",
+    "amount": "mol 1,mmol 0.001,mole 1,摩尔 1",
     "energy": "J 1,kJ 1000,mJ 0.001,MJ 1e6,joule 1,焦 1,焦耳 1,千焦 1000",
     "power": "W 1,kW 1000,mW 0.001,MW 1e6,watt 1,瓦 1,千瓦 1000",
     "pressure": "Pa 1,kPa 1000,mPa 0.001,MPa 1e6,帕 1,千帕 1000",
@@ -180,6 +188,26 @@ for _name in _UNITS:
     _SPELLINGS.setdefault(_name.lower(), set()).add(_name)
 _PREFIXED = 4
 """Characters up to which capitals may tell units apart (mSv, MSv); longer names may be written either way."""
+_CASED = frozenset("SGTHkMaA")
+"""Single letters that are something else in the other case: S and s, T and t, k (thousand) and K."""
+_MAGNITUDES = {
+    "hundred": 1e2, "thousand": 1e3, "million": 1e6, "billion": 1e9, "trillion": 1e12, "dozen": 12.0,
+    "百": 1e2, "千": 1e3, "万": 1e4, "亿": 1e8,
+}  # fmt: skip
+_MAGNITUDE = re.compile(
+    r"(hundred|thousand|million|billion|trillion|dozen)s?\b\s*|"
+    r"([万亿]|千(?![克米瓦帕焦伏赫卡牛安欧升字比])|百(?![分帕]))\s*",
+    re.IGNORECASE,
+)
+_NOT_FORGIVEN = frozenset(
+    """
+    k m b bn mn tn mio lakh lakhs crore crores score gross pair pairs half halves quarter quarters third thirds
+    squared cubed factorial more less fewer than below above under over minus plus times short decrease increase loss
+    am pm bc ad bce ce 对 双 倍 成 折
+    january february march april may june july august september october november december
+    """.split()  # noqa: SIM905
+)
+"""Words behind a number that make it another one, so that it is not the bare number."""
 _UNIT = re.compile(r"(?:(?:[^\W\d_]|[%°µΩ$¥€£²³]|\\%)(?:[^\W\d_]|[%°²³/·. -]|\^\{?-?\d\}?){0,24})?")
 
 
@@ -210,7 +238,11 @@ def quantity(text: str) -> Quantity | None:
     if not _UNIT.fullmatch(unit):
         return None
     unit = unit.replace("{", "").replace("}", "").rstrip(".")
-    return Quantity(found[0], unit or (currency[1] if currency else ""))
+    factor = 1.0
+    while magnitude := _MAGNITUDE.match(unit):
+        factor *= _MAGNITUDES[(magnitude[1] or magnitude[2]).lower()]
+        unit = unit[magnitude.end() :]
+    return Quantity(_scaled(found[0], factor), unit or (currency[1] if currency else ""))
 
 
 def exact(value: float) -> Number:
@@ -223,7 +255,10 @@ def _scaled(number: Number, factor: float) -> Number:
 
 
 def same_quantity(left: Quantity, right: Quantity) -> bool | None:
-    """Whether two quantities are the same; None where units or too coarse rounding leave it open."""
+    """Whether two quantities are the same; None where units or too coarse rounding leave it open.
+
+    A unit may be missing on one side, but not a word that makes the number another one (`5 dozen`, `5 May`).
+    """
     a, b = _known(left.unit), _known(right.unit)
     if left.unit and right.unit and left.unit != right.unit:
         if a is None or b is None:
@@ -233,9 +268,16 @@ def same_quantity(left: Quantity, right: Quantity) -> bool | None:
             return False
         return same_number(left.number, _scaled(right.number, b[1] / a[1]))
     same = same_number(left.number, right.number)
-    if same is not True and ("share" in (a and a[0], b and b[0])) and left.unit != right.unit:
-        return same_number(_scaled(left.number, 0.01 if a else 100.0), right.number) or same
-    return same
+    if left.unit == right.unit:
+        return same
+    if "share" in (a and a[0], b and b[0]):
+        share, bare = (left.number, right.number) if left.unit else (right.number, left.number)
+        if same_number(_scaled(share, 0.01), bare) is True:
+            return True
+        # `50` may be meant in percent where that was asked for; `0.5` may be a half as well.
+        return same if same is not True or abs(bare.value) > 1 else None
+    words = re.findall(r"[^\W\d_]+", (left.unit or right.unit).lower().replace(".", ""))
+    return None if same is True and a is b is None and _NOT_FORGIVEN.intersection(words) else same
 
 
 def _known(unit: str) -> tuple[str, float] | None:
@@ -244,15 +286,21 @@ def _known(unit: str) -> tuple[str, float] | None:
         if name in _UNITS:
             return _UNITS[name]
         spellings = _SPELLINGS.get(name.lower(), set())
-        if len(spellings) == 1:
-            return _UNITS[next(iter(spellings))]
+        if len(spellings) == 1 and name not in _CASED:
+            spelling = next(iter(spellings))
+            # Mega and milli differ in nothing else.
+            if len(name) > _PREFIXED or name[0] == spelling[0] or name[0] not in "mM":
+                return _UNITS[spelling]
     return None
 
 
 def same_number(left: Number, right: Number) -> bool | None:
     """Whether two numbers agree as far as the coarser is written; None if that is fewer than 3 digits."""
     a, b = left.value, right.value
-    if math.isclose(a, b, rel_tol=1e-9, abs_tol=1e-12):
+    if not (math.isfinite(a) and math.isfinite(b)):
+        return None
+    # No absolute tolerance: an elementary charge is as good a number as a million.
+    if math.isclose(a, b, rel_tol=1e-9):
         return True
     coarser = max(left, right, key=lambda number: number.step)
     if abs(a - b) > 0.51 * coarser.step:

@@ -210,7 +210,7 @@ def _same_members(left: list[str], right: list[str]) -> bool | None:
 
 
 def value(text: str) -> float | None:
-    """Real value of a formula without symbols, or None."""
+    """Real value of a formula without symbols, or None; None also for what may be rounding instead of zero."""
     found = parse(text)
     if found is None:
         return None
@@ -218,7 +218,9 @@ def value(text: str) -> float | None:
     if getattr(found, "free_symbols", True):
         return None
     number = _number(found, {})
-    return None if number is None or abs(number.imag) > 1e-12 else number.real
+    if number is None or abs(number.imag) > 1e-12 or (abs(number) < 1e-8 and _cancels(found)):
+        return None
+    return number.real
 
 
 def _stated(found: Any) -> tuple[Any, Any]:
@@ -255,6 +257,7 @@ def _same_value(ours: tuple[Any, ...], theirs: tuple[Any, ...]) -> bool | None:
     if names[0] != names[1] and names[0] and names[1]:
         return None
     symbols = sorted(names[0] | names[1], key=str)
+    rounded = max(len(ours), len(theirs)) > 1 or any(map(_cancels, (*ours, *theirs)))
     compared = 0
     for shift, _ in enumerate(_POINTS):
         point = {symbol: _POINTS[(shift + i) % 4] + 0.1 * i for i, symbol in enumerate(symbols)}
@@ -262,12 +265,18 @@ def _same_value(ours: tuple[Any, ...], theirs: tuple[Any, ...]) -> bool | None:
         if x is None or y is None:
             continue
         size = max(abs(x), abs(y))
-        if abs(x - y) > 1e-8 * max(1.0, size):
-            return False
-        if abs(x - y) > 1e-8 * size + 1e-12:
-            return None
+        if abs(x - y) > 1e-8 * size:
+            # What is left of a difference near zero may be rounding alone.
+            return None if rounded and abs(x - y) <= 1e-8 * max(1.0, size) else False
         compared += 1
     return True if compared >= min(2, len(_POINTS)) else None
+
+
+def _cancels(expression: Any) -> bool:
+    """Whether terms of a formula may cancel to nothing but rounding: sums and functions may, products not."""
+    if expression.is_Add or not (expression.is_Atom or expression.is_Mul or expression.is_Pow):
+        return True
+    return any(map(_cancels, expression.args))
 
 
 def _difference(terms: tuple[Any, ...], point: dict[Any, float]) -> complex | None:
