@@ -1,3 +1,5 @@
+import time
+
 import pytest
 
 from boostqa.flows.check import Limits, first_problem
@@ -52,6 +54,26 @@ def test_broken_items_are_found(record):
 def test_a_solution_that_ends_elsewhere_is_found():
     assert reason(item(solution="120/2 = 60, so \\boxed{60}")) is None
     assert reason(item(solution="120*2 = 240, so \\boxed{240}")) == "wrong_answer"
+
+
+def test_a_solution_that_states_another_option_is_found():
+    options = {"choices": ["Mars", "Jupiter", "Venus", "Saturn"], "question_type": "multiple_choice"}
+    question = "Which planet is the largest of the Solar System?"
+    told = "Jupiter is by far the largest planet.\nAnswer: "
+    assert reason(item(question, "C", solution=told + "B", **options)) == "wrong_answer"
+    assert reason(item(question, "C", solution=told + "Jupiter", **options)) == "wrong_answer"
+    assert reason(item(question, "B", solution=told + "Jupiter", **options)) is None
+    assert reason(item(question, "B", solution=told + "(B)", **options)) is None
+    assert reason(item(question, "B", solution=told + "the giant", **options)) is None
+
+
+def test_a_question_of_open_brackets_ends_quickly():
+    assert reason(item("\\[" * 8192 + " what is this thing?")) == "broken_structure"
+    start = time.process_time()
+    first_problem(item("\\[" * 5900 + " what is this thing?"), Limits())
+    # Quadratic time would be about two seconds.
+    assert time.process_time() - start < 0.5
+    assert reason(item(r"What is the sum of \[ 2 \cdot 3 \] and \[ 4 \]?", "10")) is None
 
 
 def test_another_language_is_found():

@@ -263,6 +263,18 @@ def test_missed_canary_stops_the_run() -> None:
         Index(build([], config), config).check_canaries()
 
 
+def test_an_item_without_words_is_not_indexed_and_hides_nothing() -> None:
+    config = DecontaminateConfig()
+    options = {"choices": ["Mercury", "Venus", "Earth", "Mars"], "answer": "Mercury"}
+    stem = "Which planet of the solar system has the shortest orbital period around the Sun?"
+    good = Item(id="1", benchmark="b", question=stem, **options)
+    state = build([good, Item(id="0", benchmark="a", question="______ ?", **options)], config)
+    index = Index(state, config)
+    index.check_canaries()
+    assert index.find(good).score == 1.0
+    assert state["benchmarks"] == {"b": 1}
+
+
 def test_nothing_to_compare_with() -> None:
     with pytest.raises(
         UserError, match=r"decontaminate.benchmarks: \[\] with builtin: false .* set builtin: true"

@@ -82,8 +82,27 @@ def test_another_answer_in_words_comes_with_its_solution_and_without_the_drafts_
 def test_what_the_seed_vouches_for_in_words_keeps_answer_and_solution():
     seed = SeedText(id="s", question="Who lost at Waterloo?", answer="Napoleon")
     record = item("vary", answer="Napoleon", solution="He lost.", question_type="short_answer", seeds=[seed])
-    refined, _ = run(record, said("Wellington", "improved"))
+    refined, _ = run(record, said("Napoleon Bonaparte", "improved"))
     assert (refined.answer, refined.solution, refined.refine_verdict) == ("Napoleon", "He lost.", "unchanged")
+
+
+@pytest.mark.parametrize("claim", ["unchanged", "improved", "contradicted"])
+def test_quite_another_answer_contradicts_what_the_seed_vouches_for(claim):
+    seed = SeedText(id="s", question="Which gas do plants absorb?", answer="carbon dioxide")
+    fields = {"answer": "carbon dioxide", "question_type": "short_answer", "seeds": [seed]}
+    record = item("vary", question="Plants release which gas?", solution="They do.", **fields)
+    refined, _ = run(record, said("oxygen", claim, "Plants release oxygen."))
+    assert (refined.answer, refined.solution) == ("carbon dioxide", "They do.")
+    assert refined.refine_verdict == "contradicted"
+    assert "refiner 'oxygen'" in refined.history[-1].detail
+
+
+def test_a_solution_that_ends_in_another_option_is_not_taken():
+    record = item(choices=["Mars", "Jupiter", "Venus"], answer="B", question_type="multiple_choice", seeds=[])
+    refined, _ = run(record, said("B", "improved", "It is the largest.\nAnswer: C"))
+    assert (refined.solution, refined.refine_verdict) == ("d^2 / 2", None)
+    refined, _ = run(record, said("B", "improved", "It is the largest.\nAnswer: Jupiter"))
+    assert refined.refine_verdict == "improved"
 
 
 def test_an_answer_that_the_seed_vouches_for_is_not_overwritten():

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from pydantic import BaseModel, ConfigDict
 
 from boostqa.prompts import LETTERS
 from boostqa.record import Record
-from boostqa.text.answers import equal, final, leaks
+from boostqa.text.answers import choice_letter, equal, final, leaks
 from boostqa.text.language import detect
 from boostqa.text.ngrams import copy_share
 from boostqa.text.normalise import cjk_share, fold, squeeze, words
@@ -97,7 +98,10 @@ _DEMAND = re.compile(
 )
 # Chinese questions are often left without a mark when they end in the word that asks.
 _ASKING_END = re.compile(r"(?:多少|几|什么|哪|谁|如何|怎样|吗|呢)[^。，；]{0,8}$")
-_FORMULA = re.compile(r"\$[^$]*\$|\\\[.*?\\\]|\\[a-zA-Z]+", re.S)
+# A formula in brackets ends where another begins: then an open one costs no second look at the rest.
+_FORMULA = re.compile(r"\$[^$]*\$|\\\[[^\\]*(?:\\(?![\[\]])[^\\]*)*\\\]|\\[a-zA-Z]+")
+_WORD_LENGTH = 20
+"""Characters per allowed word above which a question is not even split into words."""
 _TRUTHS = frozenset(["true", "false", "yes", "no", "对", "错", "正确", "错误", "是", "否"])
 
 
@@ -107,13 +111,25 @@ def structure(record: Record, limits: Limits) -> Problem | None:
         if found:
             return Problem("broken_structure", found)
     stated = final(record.solution)
-    if stated and equal(stated, record.answer, record.question_type) is False and not record.choices:
+    if ends_otherwise(stated, record.answer, record.choices, record.question_type):
         return Problem("wrong_answer", f"the solution ends in {stated!r}, the answer is {record.answer!r}")
     return None
 
 
+def ends_otherwise(stated: str, answer: str, choices: Sequence[str], question_type: str | None) -> bool:
+    """Whether the final answer that a solution states is another one than `answer`, as far as rules can tell.
+
+    With options that is another letter, or the text of another option.
+    """
+    if choices and stated:
+        return choice_letter(stated, choices) not in (None, answer)
+    return bool(stated) and equal(stated, answer, question_type) is False
+
+
 def _question_form(record: Record, limits: Limits) -> str:
     question = record.question.strip()
+    if len(question) > _WORD_LENGTH * limits.max_words:
+        return f"question of {len(question)} characters for at most {limits.max_words} words"
     tokens = words(question)
     if not limits.min_words <= len(tokens) <= limits.max_words:
         return f"question of {len(tokens)} words; allowed are {limits.min_words} to {limits.max_words}"

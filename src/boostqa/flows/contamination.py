@@ -165,7 +165,7 @@ class Index:
             raise ContractError("decontaminate: the index has no planted item, so it cannot be trusted")
         for canary in self.canaries:
             score, _ = self.score(canary)
-            if score < self.config.threshold:
+            if not score >= self.config.threshold:
                 raise ContractError(
                     f"decontaminate: the planted item {canary.benchmark} {canary.id} scored {score:.2f}, "
                     f"below {self.config.threshold}; the index is broken, nothing was let through"
@@ -185,8 +185,12 @@ def build(items: Iterable[Item], config: Settings) -> dict[str, Any]:
     counts: dict[str, int] = {}
     lengths = {config.ngram, config.short_ngram, config.short_cjk_ngram}
     lists: defaultdict[bytes, set[bytes]] = defaultdict(set)
-    for number, item in enumerate(sorted(items, key=lambda item: (item.benchmark, item.id))):
+    for item in sorted(items, key=lambda item: (item.benchmark, item.id)):
         units, own_lengths = _units(item, config)
+        if not len(units[QUESTION]):
+            # Nothing to find it by; its share would be 0 of 0.
+            continue
+        number = len(rows)
         lengths |= own_lengths
         lists[units[QUESTION].tobytes()].add(units[OPTION].tobytes())
         rows.append(_item_row(item, units, config))

@@ -4,15 +4,17 @@ The refiner sees the question, the draft and the seed, never the judge's prompt.
 its word: whether the answer changed is found by comparing the two answers. `unchanged` and `improved` take
 over the new solution; `contradicted` goes on to verify with both answers. An answer in words that no rule
 finds equal comes in together with its solution, and what solvers said of the draft goes. Where the seed
-itself vouches for the answer, a refiner cannot overwrite it. A failed call leaves the draft as it is, without
-a verdict: verify decides.
+itself vouches for the answer, a refiner cannot overwrite it; but an answer in quite other words counts as
+`contradicted`, whatever it claims, so that verify wants another witness. A failed call leaves the draft as it
+is, without a verdict: verify decides.
 """
 
 from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from boostqa.flows.check import strategy_of
+from boostqa.flows.asked import content
+from boostqa.flows.check import ends_otherwise, strategy_of
 from boostqa.flows.solve import object_schema, without_tallies
 from boostqa.flows.variant import same_text, support
 from boostqa.flows.write import describe
@@ -21,6 +23,7 @@ from boostqa.prompts import LETTERS, render
 from boostqa.record import Record
 from boostqa.stage import Kit, Map, Stage, StageConfig, Step
 from boostqa.text.answers import choice_letter, equal, final
+from boostqa.text.normalise import words
 
 UNCHANGED, IMPROVED, CONTRADICTED = "unchanged", "improved", "contradicted"
 
@@ -105,7 +108,7 @@ def _usable(reply: Reply, record: Record) -> dict[str, str] | str:
     if not data["answer"] or not data["solution"]:
         return "reply without answer or solution"
     stated = final(data["solution"])
-    if stated and not record.choices and equal(stated, data["answer"], record.question_type) is False:
+    if ends_otherwise(stated, data["answer"], record.choices, record.question_type):
         return f"its solution ends in {stated!r}, its answer is {data['answer']!r}"
     return data
 
@@ -116,10 +119,13 @@ def _settled(record: Record, data: dict[str, str], entry: str, refiner: str) -> 
     same = equal(answer, draft, record.question_type)
     if same is None and same_text(answer, draft):
         same = True
-    # Two answers in words that no rule can compare: then, and only then, the refiner's word counts.
-    agrees = data["verdict"] != CONTRADICTED if same is None else same
     fields: dict[str, Any] = {"refiner": refiner, "draft_answer": record.draft_answer or draft}
     vouched = isinstance(support(record), str)
+    # Two answers in words that no rule can compare: then, and only then, the refiner's word counts.
+    agrees = data["verdict"] != CONTRADICTED if same is None else same
+    if same is None and vouched and _unlike(answer, draft):
+        # A seed's answer to a question that is no longer the seed's would look like this.
+        agrees = False
     claim = "" if agrees == (data["verdict"] != CONTRADICTED) else f"; it said {data['verdict']}"
     if not agrees:
         detail = f"draft {draft[:120]!r}, refiner {answer[:120]!r}{claim}"
@@ -138,6 +144,12 @@ def _settled(record: Record, data: dict[str, str], entry: str, refiner: str) -> 
     else:
         fields["solution"] = data["solution"]
     return record.edit(entry, verdict, claim.removeprefix("; "), refine_verdict=verdict, **fields)
+
+
+def _unlike(left: str, right: str) -> bool:
+    """Whether two answers in words have no word in common, so that they are hardly the same."""
+    ours, theirs = (content(text) or set(filter(str.isalpha, words(text))) for text in (left, right))
+    return bool(ours and theirs) and not set(ours) & set(theirs)
 
 
 def _taken(record: Record, data: dict[str, str]) -> dict[str, Any]:

@@ -6,7 +6,6 @@ character n-grams for Chinese. Hashes are 64-bit, equal on every machine, and no
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from boostqa.text.normalise import cjk_share, fold
