@@ -171,7 +171,7 @@ def close(question, seed):
     [
         ("The male who wrote Middlemarch used which pen name for the novel? Who was it?", "2 question marks"),
         ("Middlemarch is a book. Who wrote it?", "keeps"),
-        ("Who wrote the novel Middlemarch under a female pen name?", "has 'femal' for 'male'"),
+        ("Who wrote the novel Middlemarch under a female pen name?", "has 'female' for 'male'"),
         ("Who wrote the novel Middlemarch under a male pen name.", "does not end"),
         ("Who wrote the novel Middlemarch under a male pen name, and how was it?", "more than one thing"),
         ("Who wrote the novel Middlemarch, a novel with a male pen name?", "says 'novel' more often"),

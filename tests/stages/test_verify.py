@@ -120,6 +120,31 @@ def test_items_of_bad_form_are_dropped_before_anyone_is_asked(fields, why):
     assert not other.asked
 
 
+GAS = SeedText(id="g", question="Which gas do plants take in from the air by day?", answer="carbon dioxide")
+
+
+def exchanged(question, answer="carbon dioxide"):
+    fields = {"question_type": "short_answer", "answer": answer, "seeds": [GAS]}
+    return item("vary", question=question, **fields)
+
+
+def test_a_word_in_anothers_place_needs_another_witness():
+    limits = {"max_copied_variant": 1.0}
+    moved = "By day, plants take in which gas from the air?"
+    assert run(exchanged(moved), limits=limits).evidence == ["seed_answer"]
+    doubted = exchanged(moved.replace("air", "soil"))
+    alone = run(doubted, limits=limits)
+    assert alone.dropped.reason == "off_variant"
+    assert "has 'soil' for 'air'" in alone.dropped.evidence
+    other = solver("carbon dioxide", "Carbon dioxide.")
+    assert run(doubted, [other], limits=limits).evidence == ["seed_answer", "solver:other"]
+    assert len(other.asked) == 2
+    assert reason(doubted, [solver("water")], limits=limits) == "off_variant"
+    assert reason(doubted, [solver("carbon dioxide", family="t-family")], limits=limits) == "off_variant"
+    assert reason(doubted, judges=[judge("wrong")], limits=limits) == "judge_rejected"
+    assert run(doubted, judges=[judge("correct")], limits=limits).evidence == ["seed_answer", "judge:judge"]
+
+
 # ---- independent solutions
 
 

@@ -36,11 +36,11 @@ def unit_of(text: str, number: float) -> str:
             bare = word.casefold()
             if cjk_share(bare) > 0:
                 return str(bare[0])
-            return "" if bare in _FUNCTION else str(bare.rstrip("s") or bare)
+            return "" if bare in FUNCTION_WORDS else str(bare.rstrip("s") or bare)
     return ""
 
 
-_FUNCTION_WORDS = (
+_FUNCTION_LIST = (
     "a about after all also an and any are as at be been before being between both but by call called "
     "can could did do does during each every find following for from get gets given had has have he her "
     "him his how i if in into is it its just known make makes many may me might more much must name no "
@@ -48,7 +48,8 @@ _FUNCTION_WORDS = (
     "than that the their them then there these they this those through to under us use used very was we "
     "were what when where which while who whom whose why will with word would you your"
 )
-_FUNCTION = frozenset(_FUNCTION_WORDS.split())
+FUNCTION_WORDS = frozenset(_FUNCTION_LIST.split())
+"""Words that carry no content of their own."""
 
 
 def demand(text: str) -> str:
@@ -68,13 +69,15 @@ def content(text: str) -> Counter[str]:
     tokens = words(text)
     if cjk_share(text) > 0.3:
         return Counter(a + b for a, b in pairwise(tokens) if cjk_share(a + b) == 1.0)
-    return Counter(_stem(word) for word in tokens if word[0].isalpha() and word not in _FUNCTION)
+    return Counter(stem(word) for word in tokens if word[0].isalpha() and word not in FUNCTION_WORDS)
 
 
-def _stem(word: str) -> str:
+def stem(word: str) -> str:
     """A word without the endings of number and tense: alike for forms of one word, no more."""
     for ending in ("ing", "ies", "ied", "ed", "es", "s", "ly", "e"):
-        if len(word) > 4 and word.endswith(ending) and len(word) - len(ending) >= 3:
+        # `rise` as `rises`, but `gas` and `mass` as they are.
+        longer = len(word) > 4 or ending == "e"
+        if longer and word.endswith(ending) and len(word) - len(ending) >= 3:
             word = word[: -len(ending)]
             break
     return word[:-1] if word.endswith("y") and len(word) > 4 else word
@@ -93,7 +96,7 @@ _HEAD = re.compile(
     r"\b(?:what|which|how (?:many|much))\s+(?:(?:is|are|was|were)\s+)?(?:(?:the|its|his|her|their|an?)\s+)?(.*)",
     re.I | re.S,
 )
-_CHINESE_FRAME = re.compile("[它他她的是多少几求出为了其有要问请那么这每该试计算]")
+CHINESE_FRAME = re.compile("[它他她的是多少几求出为了其有要问请那么这每该试计算]")
 
 
 def asked(text: str) -> str:
@@ -113,12 +116,12 @@ def head(text: str) -> list[str]:
     found = _HEAD.search(asked(text))
     run: list[str] = []
     for word in words(found[1]) if found else []:
-        if word in _FUNCTION or not word[0].isalpha():
+        if word in FUNCTION_WORDS or not word[0].isalpha():
             # `What is the name of the fallacy`: the small words before it say nothing.
             if run:
                 break
             continue
-        run.append(_stem(word))
+        run.append(stem(word))
     return run
 
 
@@ -140,9 +143,9 @@ def quantity_kept(question: str, base: str, close: bool) -> str:
     clause, unit = asked(base), ASKED_UNIT.search(demand(base))
     named = clause[: unit.start()] if unit and clause.endswith(unit.group()) else clause
     if cjk_share(base) > 0.3:
-        wanted, ours = (set(content(_CHINESE_FRAME.sub(" ", part))) for part in (named, asked(question)))
+        wanted, ours = (set(content(CHINESE_FRAME.sub(" ", part))) for part in (named, asked(question)))
         return "no longer asks for the same" if wanted and not wanted & ours else ""
-    units = {_stem(unit_of(base, number)) for number in numbers_of(base)}
+    units = {stem(unit_of(base, number)) for number in numbers_of(base)}
     wanted, ours = set(content(named)) - units, set(content(asked(question)))
     if close:
         before = set(content(base.replace(clause, " ")))
@@ -185,9 +188,9 @@ def _neighbours(text: str) -> dict[float, dict[str, float]]:
         right = re.split(r"[.;,?!，。；？！]", text[hit.end() : end])[0]
         near: dict[str, float] = {}
         for side in (reversed(words(left)), words(right)):
-            stems = [_stem(word) for word in side if word[0].isalpha() and word not in _FUNCTION]
-            for distance, stem in enumerate(stems, 1):
-                near[stem] = max(near.get(stem, 0.0), 1 / distance)
+            stems = [stem(word) for word in side if word[0].isalpha() and word not in FUNCTION_WORDS]
+            for distance, form in enumerate(stems, 1):
+                near[form] = max(near.get(form, 0.0), 1 / distance)
         found[float(hit[1].replace(",", ""))] = near
     return found
 

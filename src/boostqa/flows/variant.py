@@ -23,6 +23,7 @@ from boostqa.flows.asked import (
     unit_of,
 )
 from boostqa.flows.check import VARIANTS, Limits, Problem, answer_text, strategy_of
+from boostqa.flows.exchanged import amounts, amounts_kept, changed, replaced
 from boostqa.prompts import LETTERS
 from boostqa.record import Record, SeedText
 from boostqa.text.answers import choice_letter, equal, evaluate, numbers_in
@@ -47,6 +48,7 @@ def variant(record: Record, limits: Limits) -> Problem | None:
     found = (
         _numbers_kept(question, base)
         or _names_kept(question, base)
+        or changed(question, base)
         or _demand_kept(question, base, limits, calculation=bool(seed.formula))
         or roles_kept(question, base, seed.formula, values)
         or _words_kept(question, base, limits, answer_text(record))
@@ -61,6 +63,20 @@ def variant(record: Record, limits: Limits) -> Problem | None:
         )
         return Problem("seed_copy", evidence)
     return _given_away(record, base)
+
+
+def doubtful(record: Record) -> str:
+    """Why the seed's word alone is not enough for a rewording, or "".
+
+    Where nothing is calculated, one word in another's place may ask something else; only who answers the new
+    question can tell a synonym from that.
+    """
+    if strategy_of(record) not in VARIANTS or not record.seeds:
+        return ""
+    seed = record.seeds[0]
+    if seed.formula or amounts(seed.question).total() >= 2:
+        return ""
+    return replaced(record.question, seed.question)
 
 
 _RENUMBERED = 0.2
@@ -112,9 +128,9 @@ _PRINTED = re.compile(r"(?<![\d.,^_])\d+(?:,\d{3})*(?:\.\d+)?(?![\d/]|[.,]\d)")
 
 
 def _numbers_kept(question: str, base: str) -> str:
-    wanted, found = Counter(numbers_of(base)), Counter(numbers_of(question))
-    if wanted != found:
-        return f"numbers wanted {sorted(wanted.elements())}, found {sorted(found.elements())}"
+    if found := amounts_kept(question, base):
+        return found
+    wanted = Counter(numbers_of(base))
     for number, times in wanted.items():
         before, after = unit_of(base, number), unit_of(question, number)
         if times == 1 and before and after and before != after:

@@ -9,7 +9,8 @@
 An answer enters the data only with evidence, and evidence counts only from a seed, a rule, or a model of
 another family than the author's: the writer's, and the refiner's where the text in question is the refiner's.
 What the author's own family says is kept as a score. The seed's word stands while nobody objects: after a
-contradiction, or where no independent solver reaches the answer, others must vouch too. What synthesize
+contradiction, where a rewording has one word for another, or where no independent solver reaches the answer,
+others must vouch too. What synthesize
 measured is used, not paid again.
 """
 
@@ -34,7 +35,7 @@ from boostqa.flows.solve import (
     tally_from,
     tally_scores,
 )
-from boostqa.flows.variant import same_text, support, variant
+from boostqa.flows.variant import doubtful, same_text, support, variant
 from boostqa.llm.model import Model, Outcome
 from boostqa.record import Labels, Record
 from boostqa.stage import Kit, Map, Stage, StageConfig, Step
@@ -124,12 +125,15 @@ class Verify(Stage):
         vouched = support(record)
         if isinstance(vouched, Problem):
             return [record.drop(kit.entry, *vouched)]
-        if vouched and record.refine_verdict != CONTRADICTED and not _new_options(record):
+        doubt = doubtful(record) if vouched else ""
+        if vouched and not doubt and record.refine_verdict != CONTRADICTED and not _new_options(record):
             record = record.edit(kit.entry, "supported", vouched, evidence=[*record.evidence, vouched])
         for rung in (self.solvers, self.judges):
             record = await rung(record, kit)
             if record.dropped:
                 return [record]
+        if not record.evidence and doubt:
+            return [record.drop(kit.entry, OFF_VARIANT, f"{doubt}; {_unsupported(record)}")]
         if not record.evidence:
             return [record.drop(kit.entry, _reason(record), _unsupported(record))]
         if vouched and vouched not in record.evidence:
