@@ -327,7 +327,7 @@ async def engine_loop(options: Options) -> dict[str, float]:
                 return found
 
             # More records than calls in flight, as in a run: some wait for the ledger or are being read.
-            lanes = -(-3 * options.concurrency // (2 * open_shards))
+            lanes = -(-5 * options.concurrency // (4 * open_shards))
             return sum(await asyncio.gather(*(record_lane() for _ in range(lanes))))
 
         shards = iter(range(-(-options.requests // SHARD)))

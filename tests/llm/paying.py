@@ -8,16 +8,32 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from boostqa.llm.clients import Clients
 from boostqa.llm.config import ModelConfig
+from boostqa.llm.http import AiohttpTransport, Response
 from boostqa.llm.ledger import LedgerWriter, current_journal, current_record
 from boostqa.llm.ledger_files import Index, index_path, index_run
 from boostqa.llm.model import Message, Request
 
 PLACE = ("round-1", "synthesize", "write")
+
+
+class Noting(AiohttpTransport):
+    """Notes each answer in a file in the moment it arrives, before the engine has seen it."""
+
+    def __init__(self, connections: int, path: Path) -> None:
+        super().__init__(connections)
+        self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+
+    async def request(
+        self, method: str, url: str, body: bytes | None, headers: Mapping[str, str], timeout: float
+    ) -> Response:
+        answer = await super().request(method, url, body, headers, timeout)
+        os.write(self._fd, b".")
+        return answer
 
 
 def request_of(n: int) -> Request:
@@ -35,7 +51,8 @@ async def pay(url: str, run: Path, requests: int, shard: int) -> None:
             "prices": {"input": 1, "output": 2},
         }
     )
-    async with LedgerWriter() as writer, Clients({"m": config}) as clients:
+    transport = Noting(256, run / "arrived")
+    async with LedgerWriter() as writer, Clients({"m": config}, transport=transport) as clients:
         index, model = Index(index_path(run)), clients.model("m", "teacher")
         starts = iter(range(0, requests, shard))
 

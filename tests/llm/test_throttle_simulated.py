@@ -6,6 +6,8 @@ import asyncio
 import itertools
 from collections.abc import Iterator
 
+import pytest
+
 from boostqa.llm.replicas import Replicas
 from boostqa.llm.sending import Call, Patience, Sender, Sent
 from boostqa.llm.throttle import Throttle, Tuning
@@ -55,6 +57,7 @@ async def keep_busy(workers: list[Sender], lanes: int, seconds: float) -> None:
     await asyncio.gather(*tasks, return_exceptions=True)
 
 
+@pytest.mark.long
 def test_servers_that_queue_without_bound_are_kept_busy_and_nobody_times_out() -> None:
     async def go() -> None:
         # Eight servers with 64 slots each, one of them three times slower: 3 s and 9 s an answer, 0.4 to 45 s in all.

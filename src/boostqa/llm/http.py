@@ -1,8 +1,7 @@
 """The wire: one POST or GET over a pool of kept-alive connections, its failures as named kinds.
 
-The seam is `Transport`; the engine knows nothing of the library behind it. It is aiohttp, because pyreqwest
-(0.15, 0.4 times the CPU per request) leaves a cancelled call running on the server, which then generates
-tokens for nobody: after 20 cancelled calls 20 of 20 connections were still open, with aiohttp none.
+The seam is `Transport`; the engine knows nothing of the library behind it, and docs/decisions/006-aiohttp.md says why
+it is aiohttp.
 """
 
 from __future__ import annotations

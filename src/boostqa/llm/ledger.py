@@ -26,8 +26,8 @@ from boostqa.llm.frames import SUFFIX, FrameCache, encode_frame, read_frames
 from boostqa.llm.ledger_files import Index, split_name, storage, storage_stop, write_sidecar
 from boostqa.llm.lines import Line, LineHead, Totals
 
-REMEMBERED = 100_000
-"""Answers of this session whose place is known without the index: about 15 MB."""
+REMEMBERED = 50_000
+"""Answers of this session whose place is known without the index: about 8 MB."""
 _encoder = msgspec.json.Encoder()
 _decoder = msgspec.json.Decoder(Line)
 _head_decoder = msgspec.json.Decoder(LineHead)
