@@ -17,7 +17,7 @@ from aiohttp import web
 from boostqa.errors import BudgetStop, ProviderStop, StorageStop, UserError
 from boostqa.llm import ledger as ledger_module
 from boostqa.llm.budget import Account, Governor, Limits
-from boostqa.llm.check import probe_endpoint
+from boostqa.llm.check import probe_endpoint, reach_endpoint
 from boostqa.llm.clients import Address, Clients
 from boostqa.llm.config import ModelConfig
 from boostqa.llm.ledger import Journal, LedgerWriter, current_journal, current_record
@@ -642,6 +642,66 @@ def test_check_finds_all_abilities() -> None:
         assert found.tokens_per_second is not None
 
     run(go, capable)
+
+
+def settings_rows(fields: dict[str, Any], *script: Any) -> list[tuple[str, str]]:
+    rows: list[tuple[str, str]] = []
+
+    async def go(server: Server) -> None:
+        (found,) = await probe_endpoint("a", config(server, **fields))
+        rows.extend((row.level, row.detail) for row in found.rows if row.what == "settings")
+
+    run(go, *script)
+    return rows
+
+
+def test_check_says_which_settings_are_not_sent_or_not_obeyed() -> None:
+    assert settings_rows({"think": False, "effort": None}) == []
+    ((level, detail),) = settings_rows({"effort": "high"})
+    assert (level, detail.startswith("effort: high is not sent, the dialect vllm has none")) == (
+        "warning",
+        True,
+    )
+    ((level, detail),) = settings_rows({"dialect": "openai", "think": True})
+    assert (level, detail.startswith("think: true is not sent, the dialect openai has no switch")) == (
+        "warning",
+        True,
+    )
+    ((level, detail),) = settings_rows({"think": False}, ok("Earth", reasoning_content="Let me think"))
+    assert (level, detail.startswith("think: false is ignored")) == ("warning", True)
+    ((level, detail),) = settings_rows({}, ok("Earth " * 900, usage=(10, 900)))
+    assert (level, "900 tokens came for a limit of 64" in detail) == ("error", True)
+
+
+@pytest.mark.parametrize(
+    ("item", "level"),
+    [
+        ({"max_model_len": 32768}, "ok"),
+        ({"meta": {"n_ctx_train": 2048}}, "warning"),
+        ({"max_model_len": "much"}, ""),
+        ({}, ""),
+    ],
+)
+def test_check_tells_the_context_length_where_the_server_does(item: dict[str, Any], level: str) -> None:
+    server = Server()
+
+    async def start() -> None:
+        app = web.Application()
+
+        async def models(request: web.Request) -> web.Response:
+            return web.json_response({"data": ["odd", {"id": "m", **item}]})
+
+        app.router.add_get("/v1/models", models)
+        runner = web.AppRunner(app)
+        await runner.setup()
+        site = web.TCPSite(runner, "127.0.0.1", 0)
+        await site.start()
+        server.url = f"http://127.0.0.1:{site._server.sockets[0].getsockname()[1]}/v1"  # type: ignore[union-attr]
+        (found,) = await reach_endpoint("a", config(server))
+        await runner.cleanup()
+        assert [row.level for row in found.rows if row.what == "context"] == [level] * bool(level)
+
+    asyncio.run(start())
 
 
 def test_check_finds_what_is_missing() -> None:

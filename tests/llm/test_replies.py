@@ -133,6 +133,20 @@ def test_loops_are_not_seen_in_ordinary_text() -> None:
     assert find_loop("start " + "甲乙丙" * 200) in {"甲乙丙", "乙丙甲", "丙甲乙"}
 
 
+def test_paragraphs_that_repeat_are_a_loop_and_lists_are_none() -> None:
+    thought = (
+        "Wait, let me check the sign again. " + "The integral over the second part gives minus one half. " * 3
+    )
+    assert find_loop("So far so good. " + thought * 5) != ""
+    assert find_loop("So far so good. " + thought * 3) == ""
+    steps = [
+        f"Step {n}: " + "we add the next term and check that the sum stays below the bound. " * 2
+        for n in range(40)
+    ]
+    assert find_loop("\n".join(steps)) == ""
+    assert find_loop(("ab" * 40 + "c") * 2000)  # many looks, each of them short
+
+
 def test_halves_of_characters_never_leave_a_reply() -> None:
     raw = RawReply(text="a \ud83d b \ud83d\ude00", reasoning="\udc00", finish="stop")
     reply = interpret(raw, ASK)

@@ -35,6 +35,8 @@ from boostqa.llm.replicas import addresses
 from boostqa.llm.replies import interpret
 
 _QUESTION = (Message("user", "Which planet do we live on? Answer with its name."),)
+_ROOM = 2048
+"""Tokens that a prompt may have, and its answer again."""
 _SCHEMA = {
     "type": "object",
     "properties": {"planet": {"type": "string", "enum": ["Mars", "Earth", "Venus"]}},
@@ -47,7 +49,7 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     """One line of the report."""
 
     what: str
-    """reachable, key, model, chat, json_schema, logprobs, complete, score, speed, batch, price."""
+    """reachable, key, model, chat, json_schema, logprobs, complete, score, speed, context, settings, batch, price."""
     level: Literal["ok", "warning", "error"]
     """error: the model cannot be used as the recipe says."""
     detail: str
@@ -173,6 +175,7 @@ async def _probe_one(name: str, probe: _Probe, key: str | None) -> Findings:
         complete=abilities.complete and await _complete(found, probe),
         score=abilities.score and await _score(found, probe),
     )
+    _settings(found, probe)
     await _batches(found, probe)
     _price(found, probe)
     return found
@@ -197,7 +200,8 @@ async def _listed(found: Findings, probe: _Probe) -> bool:
         return False
     _add(found, "reachable", "ok", f"answers at {probe.url}")
     try:
-        ids = [str(item["id"]) for item in msgspec.json.decode(response.body)["data"]]
+        items = [item for item in msgspec.json.decode(response.body)["data"] if isinstance(item, dict)]
+        ids = [str(item["id"]) for item in items]
     except (msgspec.DecodeError, UnicodeDecodeError, KeyError, TypeError):
         _add(found, "model", "warning", f"GET /models gives no list (HTTP {response.status})")
         return True
@@ -209,7 +213,40 @@ async def _listed(found: Findings, probe: _Probe) -> bool:
         )
         return False
     _add(found, "model", "ok", f"{wanted} is served")
+    _context(found, probe, next(item for item in items if item.get("id") == wanted))
     return True
+
+
+def _context(found: Findings, probe: _Probe, item: dict[str, Any]) -> None:
+    """The context length, where the server's list tells it (vLLM, SGLang, llama.cpp; OpenAI's does not)."""
+    meta = item.get("meta")
+    places = [item, meta] if isinstance(meta, dict) else [item]
+    keys = ("max_model_len", "context_length", "n_ctx", "n_ctx_train")
+    size = next((place[key] for place in places for key in keys if isinstance(place.get(key), int)), None)
+    if size is None:
+        return
+    need = 2 * _ROOM + (probe.config.think_tokens if thinks(probe.dialect, probe.request()) else 0)
+    if size < need:
+        detail = (
+            f"{size} tokens, and a call with its thought may need {need}: lower `think_tokens`, or serve more"
+        )
+        _add(found, "context", "warning", detail)
+    else:
+        _add(found, "context", "ok", f"{size} tokens")
+
+
+def _settings(found: Findings, probe: _Probe) -> None:
+    """Settings that this dialect has no words for: they are not sent, so somebody should know."""
+    config, dialect = probe.config, probe.dialect
+    if config.effort is not None and not dialect.effort:
+        detail = f"effort: {config.effort} is not sent, the dialect {dialect.name} has none; use `extra` if yours has"
+        _add(found, "settings", "warning", detail)
+    if config.think is not None and dialect.thinking == "none":
+        said = "true" if config.think else "false"
+        detail = (
+            f"think: {said} is not sent, the dialect {dialect.name} has no switch; use `effort` or `extra`"
+        )
+        _add(found, "settings", "warning", detail)
 
 
 async def _chat(found: Findings, probe: _Probe) -> bool:
@@ -224,6 +261,21 @@ async def _chat(found: Findings, probe: _Probe) -> bool:
     reply = interpret(raw, request)
     thought = f" after a thought of {len(reply.reasoning)} characters" if reply.reasoning else ""
     _add(found, "chat", "ok", f"answered {reply.text[:40].strip()!r}{thought}")
+    if probe.config.think is False and reply.reasoning:
+        _add(
+            found,
+            "settings",
+            "warning",
+            "think: false is ignored: it thought; such calls cost more, and are cut off",
+        )
+    if (raw.usage.completion or 0) > 2 * request.max_tokens:
+        generated = f"{raw.usage.completion} tokens came for a limit of {request.max_tokens}"
+        _add(
+            found,
+            "settings",
+            "error",
+            f"the limit of tokens is ignored ({generated}): no budget could be kept",
+        )
     if raw.model and raw.model != probe.config.model_id:
         _add(found, "model", "warning", f"the endpoint calls the model {raw.model!r}")
     if raw.usage.prompt is None or raw.usage.completion is None:

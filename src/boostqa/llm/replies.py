@@ -28,6 +28,10 @@ _FENCE = re.compile(r"```[A-Za-z0-9_-]*\s*\n?(.*?)```", re.DOTALL)
 _LOOP_TAIL = 480
 _LOOP_REPEATS = 6
 _LOOP_END = 8
+_LONG_PERIOD = 2000
+_LONG_REPEATS = 4
+_LONG_END = 64
+_LONG_LOOKS = 32
 _REPAIR_LIMIT = 200_000
 
 
@@ -98,6 +102,21 @@ def find_loop(text: str) -> str:
     while (at := tail.rfind(end, _LOOP_TAIL - _LOOP_END - longest, at + _LOOP_END - 1)) >= 0:
         period = _LOOP_TAIL - _LOOP_END - at
         if tail[period:] == tail[:-period]:
+            return tail[-period:]
+    return _find_long_loop(text)
+
+
+def _find_long_loop(text: str) -> str:
+    """The same for whole paragraphs, as reasoning models repeat them: four times, each up to 2,000 characters."""
+    end = text[-_LONG_END:]
+    at = len(text) - _LONG_END
+    for _ in range(_LONG_LOOKS):  # bounded, since a text may be full of its own end
+        at = text.rfind(end, max(0, len(text) - _LONG_END - _LONG_PERIOD), at + _LONG_END - 1)
+        if at < 0:
+            return ""
+        period = len(text) - _LONG_END - at
+        tail = text[-_LONG_REPEATS * period :]
+        if len(tail) == _LONG_REPEATS * period and tail[period:] == tail[:-period]:
             return tail[-period:]
     return ""
 

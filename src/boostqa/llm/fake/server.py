@@ -26,7 +26,7 @@ import xxhash
 from aiohttp import web
 
 from boostqa.errors import BoostQAError, UserError
-from boostqa.llm.fake import strict
+from boostqa.llm.fake import strict, wire
 from boostqa.llm.fake.batches import Batches
 from boostqa.llm.fake.counts import Gate, Stats
 from boostqa.llm.fake.faults import FINAL, WIRE, Fault, Faults, Plan
@@ -158,9 +158,7 @@ class FakeServer:
                 return self._no_key()
             if path != "/models":
                 return await self._batches.handle(request, path)
-            rows = [
-                {"id": n, "object": "model", "created": 0, "owned_by": "fake"} for n in self.config.models
-            ]
+            rows = [wire.model_row(n, p.dialect, p.context) for n, p in self.config.models.items()]
             return _answer(200, msgspec.json.encode({"object": "list", "data": rows}))
         if path == "/fake/stats":
             return _answer(200, msgspec.json.encode(self.stats(bodies="bodies" in request.query)))

@@ -173,3 +173,13 @@ def cut_tokens(text: str, limit: int) -> str:
 def count_tokens(text: str) -> int:
     """Tokens of a text: its bytes by four, rounded up."""
     return (len(text.encode()) + 3) // 4
+
+
+def model_row(name: str, dialect: str, context: int) -> dict[str, Any]:
+    """An entry of the list of models; only some servers tell the context length, each in its own place."""
+    row: dict[str, Any] = {"id": name, "object": "model", "created": 0, "owned_by": "fake"}
+    if dialect in {"vllm", "sglang"}:
+        row["max_model_len"] = context
+    elif dialect == "llamacpp":
+        row["meta"] = {"n_ctx_train": context}
+    return row
