@@ -48,7 +48,7 @@ def test_a_run_over_batches_makes_the_same_data_and_survives_a_kill(tmp_path: Pa
         process.wait()
         waiting = json.loads(boostqa("status", run, "--json").stdout)["batches"]
         assert sum(row["requests"] for row in waiting) > 0
-        boostqa("run", recipe, "--out", run, "--quiet", timeout=300)
+        boostqa("run", recipe, "--out", run, "--quiet", "--workers", "2", timeout=300)
         assert data_bytes(run) == data_bytes(tmp_path / "online")
         assert server.stats()["answered_again"] == {}
         assert server.stats()["batches"]["requests"] > 100

@@ -7,8 +7,14 @@ from pathlib import Path
 
 import pytest
 import typer
+import yaml
 
 from boostqa.cli import app
+from boostqa.llm.config import ModelConfig
+from boostqa.llm.dialects import DIALECTS
+from boostqa.llm.model import Outcome
+from boostqa.metrics import NAMES
+from boostqa.recipe import parse
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "src" / "boostqa"
@@ -63,6 +69,43 @@ def test_options_in_the_readme_exist() -> None:
     for name, options in re.findall(r"`boostqa (\w+)([^`]*)`", text_of("README.md")):
         known = commands()[name]
         assert [option for option in re.findall(r"--[\w-]+", options) if option not in known] == []
+
+
+def snippets() -> list[tuple[str, str]]:
+    """(place, text) of every YAML block in the documents: parts of recipes."""
+    found = []
+    for path in DOCS:
+        for number, text in enumerate(
+            re.findall(r"^```yaml\n(.*?)^```$", path.read_text("utf-8"), re.M | re.S)
+        ):
+            found.append((f"{path.relative_to(ROOT).as_posix()} block {number + 1}", text))
+    return found
+
+
+@pytest.mark.parametrize("place", [place for place, _ in snippets()])
+def test_parts_of_recipes_are_valid(place: str) -> None:
+    text = dict(snippets())[place]
+    data = yaml.safe_load((PACKAGE / "starter" / "recipe.yaml").read_text("utf-8"))
+    for section, part in yaml.safe_load(text).items():
+        data[section] = {**data.get(section, {}), **part}
+    assert parse(data, Path(place)).name == data["name"]
+
+
+def test_the_page_on_the_engine_names_what_there_is() -> None:
+    page = text_of("docs/llm.md")
+    named = re.findall(r"^\| ((?:`boostqa_\w+`(?:, )?)+)", page, re.M)
+    assert sorted(re.findall(r"boostqa_\w+", " ".join(named))) == sorted(NAMES)
+    assert set(
+        re.findall(r"^\| `(\w+)` \| (?:when|a whole|finish|`content|empty|no answer)", page, re.M)
+    ) == {*Outcome}
+    assert set(re.findall(r"^\| `(\w+)` \|.*\| (?:yes|no) \|$", page, re.M)) == set(DIALECTS)
+    defaults = dict(re.findall(r"^\| `(\w+)` \| ([\d,]+)(?: s)? \|", page, re.M))
+    assert len(defaults) >= 4
+    for name, default in defaults.items():
+        assert ModelConfig.model_fields[name].default == float(default.replace(",", ""))
+    table = page.partition("## Settings of a model")[2].partition("##")[0]
+    for keys in re.findall(r"^\| ((?:`\w+`(?:, )?)+) \|", table, re.M):
+        assert set(re.findall(r"\w+", keys)) <= set(ModelConfig.model_fields)
 
 
 def test_the_readme_begins_with_the_two_commands() -> None:
