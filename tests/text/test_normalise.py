@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import unicodedata
+
 import pytest
 
-from boostqa.text.normalise import cjk_share, fold, repair, words
+from boostqa.text.normalise import cjk_share, fold, repair, repair_all, words
 
 
 def test_repair_mends_encoding_and_keeps_content() -> None:
@@ -43,3 +45,27 @@ def test_cjk_share() -> None:
     assert cjk_share("hello") == 0.0
     assert cjk_share("中国人") == 1.0
     assert cjk_share("123") == 0.0
+
+
+TEXTS = [
+    "plain", "  edges \n", "schÃ¶n", "a &lt; b & c &amp d", "x\r\ny\x00z\x1b[0m", "e\u0301 \u212b \uac00\u11a8 \uf900", "“q”— “—”",
+    "a\u2028b\u200b\ufeff", "naïve café — ok", "\x85 \x93", "Ã©tude", "œuvre cœur", "\ud83d", "全角ＡＢ，“引”——", "×² ½", "a&#39;b",
+]  # fmt: skip
+
+
+def test_what_is_left_alone_is_what_ftfy_would_leave_alone() -> None:
+    """`repair` looks for signs of damage first; where it sees none, ftfy must have nothing to do."""
+    from boostqa.text import normalise
+
+    for text in [
+        *TEXTS,
+        *(f"A{char}b {char}{char}" for char in map(chr, range(1, 0x2700)) if char not in "\r\x0b\x0c"),
+    ]:
+        full = normalise._CONTROL.sub("", normalise._line_ends(normalise._fixed(text)))
+        assert repair(text) == unicodedata.normalize("NFC", full).strip(), ascii(text)
+
+
+def test_repairing_many_is_repairing_each() -> None:
+    chars = [f"A{chr(i)}b {chr(i)}{chr(i)}" for i in range(1, 0x2FFFF) if not 0xD800 <= i <= 0xDFFF]
+    assert repair_all(chars) == list(map(repair, chars))
+    assert repair_all(TEXTS) == list(map(repair, TEXTS))

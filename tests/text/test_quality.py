@@ -2,7 +2,22 @@ from __future__ import annotations
 
 import pytest
 
-from boostqa.text.quality import mask_personal, problems, qa_problems, score
+from boostqa.text.measures import measure
+from boostqa.text.quality import Verdict, judge, mask_all, mask_personal, prose_of, qa_problems
+
+
+def verdict(text: str, language: str = "en") -> Verdict:
+    prose = prose_of([text])
+    return judge([text], prose, measure(prose), [language])[0]
+
+
+def problems(text: str, language: str = "en") -> list[str]:
+    return list(verdict(text, language).problems)
+
+
+def score(text: str) -> float:
+    return verdict(text).score
+
 
 GOOD = (
     "Plants use the energy of light to turn carbon dioxide and water into sugar. This happens in "
@@ -79,6 +94,28 @@ def test_personal_data_is_masked() -> None:
     masked, count = mask_personal(text)
     assert count == 5
     assert masked == "Mail [email], call [phone] or [phone], server [ip], 电话：[phone]"
+
+
+def test_masking_many_is_masking_each() -> None:
+    texts = [
+        "",
+        "a@b.org",
+        "+49 170 123 4567",
+        "(555) 123-4567",
+        "1-2-3",
+        "81.2.69.142",
+        "电话：13812345678",
+        "0571-12345678",
+    ]
+    texts += [
+        "2001:4860:4860:0:0:0:0:8888",
+        "1990 - 1995 - 2000",
+        "3.1.4.2",
+        "138 1234 5678",
+        "call 555-123-4567 now",
+    ]
+    assert mask_all(texts) == [mask_personal(text) for text in texts]
+    assert sum(count for _, count in mask_all(texts)) == 9
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ Knows nothing of paths, files' formats and shards.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,9 +20,11 @@ import msgspec
 from boostqa import licences
 from boostqa.flows.vocabulary import GOLD, settle
 from boostqa.identity import digest
+from boostqa.inputs import packed
 from boostqa.readers.items import BadRow, Raw
 from boostqa.record import Event, Labels, Record, Source
-from boostqa.text import chunk, language, normalise, quality
+from boostqa.text import boilerplate, chunk, language, normalise, quality
+from boostqa.text.measures import measure
 
 MALFORMED = (
     "malformed_json",
@@ -34,6 +36,10 @@ MALFORMED = (
     "bad_variables",
 )
 """What readers say of a row that is not what it should be; their other reasons stand for themselves."""
+
+
+_BATCH = 1_000_000
+"""Characters of texts that are judged together, about."""
 
 
 @dataclass(frozen=True)
@@ -55,34 +61,88 @@ class Intake:
     licence_allow: frozenset[str] | None = None
     """Canonical licences that a row may state of itself; None for any."""
 
-    def records(self, item: Raw | BadRow, file: str, ordinal: int) -> Iterator[Record]:
-        """The records of the item number `ordinal` (from 0) of `file`, at least one."""
-        return _Row(self, file, ordinal).records(item)
+    def records(self, items: Iterable[tuple[int, Raw | BadRow]], file: str) -> Iterator[Record]:
+        """The records of items of `file`, each with its number (from 0); at least one of each, in order."""
+        for batch in packed(items, lambda one: _weight(one[1]), _BATCH):
+            rows = [(_Row(self, file, ordinal, item), item) for ordinal, item in batch]
+            pieces = [row.pieces(item) for row, item in rows]
+            judged = iter(self._judged([piece for found in pieces for piece in found]))
+            for (row, item), found in zip(rows, pieces, strict=True):
+                yield from row.records(item, [(piece, next(judged)) for piece in found])
+
+    def _judged(self, pieces: list[_Piece]) -> list[tuple[str | None, quality.Verdict]]:
+        """Language and verdict of passages; all at once, as this is many times cheaper."""
+        texts = [piece.text for piece in pieces]
+        if not texts:
+            return []
+        prose = quality.prose_of(texts)
+        measures = measure(prose)
+        codes = [
+            piece.language or language.settled(bare) or _detected(piece.text)
+            for piece, bare in zip(pieces, measures, strict=True)
+        ]
+        return list(zip(codes, quality.judge(texts, prose, measures, codes), strict=True))
+
+
+@dataclass(frozen=True)
+class _Piece:
+    """A cleaned passage."""
+
+    text: str
+    line: int
+    heading: tuple[str, ...]
+    masked: int
+    language: str | None
+    """What its row or source says."""
+
+
+def _weight(item: Raw | BadRow) -> int:
+    return 1000 + len(item.passage) if isinstance(item, Raw) else 1000
+
+
+def _detected(text: str) -> str | None:
+    code, _ = language.detect(text)
+    return None if code == language.UNKNOWN else code
 
 
 class _Row:
     """Makes the records of one item of a file."""
 
-    def __init__(self, intake: Intake, file: str, ordinal: int) -> None:
-        self.intake, self.file, self.ordinal = intake, file, ordinal
+    def __init__(self, intake: Intake, file: str, ordinal: int, item: Raw | BadRow) -> None:
+        self.intake, self.ordinal = intake, ordinal
+        self.file = f"{file}/{item.member}" if item.member else file
         self.masked = 0
 
-    def records(self, item: Raw | BadRow) -> Iterator[Record]:
-        """The records of an item, at least one."""
+    def pieces(self, item: Raw | BadRow) -> list[_Piece]:
+        """The passages of an item that has text and no question."""
+        if isinstance(item, BadRow) or item.question:
+            return []
+        stated = self._settled("language", item.language)
+        text, _ = boilerplate.without(item.passage)
+        # Cleaned piece by piece, because cleaning the whole would move the lines.
+        found = chunk.passages(text, self.intake.passage_tokens)
+        texts = normalise.repair_all([passage.text for passage in found])
+        masked = quality.mask_all(texts) if self.intake.mask_personal else [(text, 0) for text in texts]
+        return [
+            _Piece(text, item.line or passage.line, passage.heading_path, count, stated)
+            for passage, (text, count) in zip(found, masked, strict=True)
+        ]
+
+    def records(
+        self, item: Raw | BadRow, passages: list[tuple[_Piece, tuple[str | None, quality.Verdict]]]
+    ) -> Iterator[Record]:
+        """The records of an item, at least one; `passages` are its `pieces` with language and verdict."""
         if isinstance(item, BadRow):
             excerpt = normalise.squeeze(item.excerpt)
             reason = "malformed_row" if item.reason in MALFORMED else item.reason
-            self.file = "/".join(filter(None, (self.file, item.member)))
             evidence = f"{self.file}:{item.line}: {item.reason}: {excerpt}"
             yield self._born(item.line, "malformed", excerpt).drop(self.intake.entry, reason, evidence)
             return
-        self.file = "/".join(filter(None, (self.file, item.member)))
-        made = [self._pair(item)] if item.question else self._passages(item)
+        made = [self._pair(item)] if item.question else self._passages(item, passages)
         problem = self._licence_problem(item)
-        yield from (
-            record.drop(self.intake.entry, *problem) if problem and not record.dropped else record
-            for record in made
-        )
+        for record in made:
+            free = problem is None or record.dropped
+            yield record if free else record.drop(self.intake.entry, *problem or ("", ""))
 
     def _licence_problem(self, raw: Raw) -> tuple[str, str] | None:
         """Reason and evidence where a row's own licence forbids what its source's does not."""
@@ -119,26 +179,28 @@ class _Row:
         found = quality.qa_problems(question, answer, code or "en")
         return self._judged(record, [one for one in found if one != "empty_answer"], question)
 
-    def _passages(self, raw: Raw) -> Iterator[Record]:
-        found = chunk.passages(raw.passage, self.intake.passage_tokens)
-        if not found:
+    def _passages(
+        self, raw: Raw, passages: list[tuple[_Piece, tuple[str | None, quality.Verdict]]]
+    ) -> Iterator[Record]:
+        if not passages:
             evidence = f"{self.file}:{raw.line or 1}: {len(raw.passage)} characters without a paragraph"
             yield self._born(raw.line, "empty", raw=raw).drop(self.intake.entry, "no_text", evidence)
-        for number, passage in enumerate(found):
-            # Cleaned piece by piece, because cleaning the whole would move the lines.
-            self.masked = 0
-            text = self._clean(passage.text)
-            code = self._language(raw, text)
-            line, heading = raw.line or passage.line, passage.heading_path
-            record = self._born(line, number, text, raw=raw, heading=heading, passage=text, language=code)
-            worth = quality.score(text, code or "en")
-            record = record.score(quality=round(worth, 6))
-            problems = quality.problems(text, code or "en")
-            if not problems and worth < self.intake.min_quality:
-                evidence = f"quality {worth:.3f} below {self.intake.min_quality}"
+        for number, (piece, (code, verdict)) in enumerate(passages):
+            self.masked = piece.masked
+            record = self._born(
+                piece.line,
+                number,
+                piece.text,
+                raw=raw,
+                heading=piece.heading,
+                passage=piece.text,
+                language=code,
+            ).score(quality=verdict.score)
+            if not verdict.problems and verdict.score < self.intake.min_quality:
+                evidence = f"quality {verdict.score:.3f} below {self.intake.min_quality}"
                 yield record.drop(self.intake.entry, "low_quality", evidence)
             else:
-                yield self._judged(record, problems, text)
+                yield self._judged(record, list(verdict.problems), piece.text)
 
     def _judged(self, record: Record, problems: list[str], text: str) -> Record:
         if not problems:
@@ -155,11 +217,7 @@ class _Row:
         return text
 
     def _language(self, raw: Raw, text: str) -> str | None:
-        stated = self._settled("language", raw.language)
-        if stated:
-            return stated
-        code, _ = language.detect(text)
-        return None if code == language.UNKNOWN else code
+        return self._settled("language", raw.language) or _detected(text)
 
     def _question_type(self, raw: Raw) -> str | None:
         found = self._settled("question_type", raw.question_type)

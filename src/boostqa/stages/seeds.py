@@ -145,6 +145,7 @@ class Seeds(Stage):
     """See the module docstring; what is dropped and why is in `flows/intake.py`."""
 
     name: ClassVar[str] = "seeds"
+    version: ClassVar[int] = 2
     Config: ClassVar[type[StageConfig]] = SeedsConfig
     config: SeedsConfig
 
@@ -239,8 +240,8 @@ class Seeds(Stage):
             place = Place(part["from_item"], part["from_line"], part["from_byte"], part["from_member"])
             start, stop = part["start"] - place.items, part["stop"] - place.items
             items = self._items(source, locate(source.path, part["file"]), place)
-            for ordinal, item in enumerate(islice(items, start, stop), start=part["start"]):
-                yield from intake.records(item, part["file"], ordinal)
+            mine = enumerate(islice(items, start, stop), start=part["start"])
+            yield from intake.records(mine, part["file"])
 
     def _intake(self, source: SourceConfig, entry: str) -> Intake:
         return Intake(

@@ -8,13 +8,27 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Sequence
+from functools import cache
 
 CJK = "\u3005\u3007\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003134f"
 """Character class body of scripts written without spaces (Han and kana); Hangul has spaces."""
 
 _CJK_CHAR = re.compile(f"[{CJK}]")
 _CJK_GAP = re.compile(f"(?<=[{CJK}]) +(?=[{CJK}])")
-_CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u200b\u2060\ufeff\ufffe\uffff\ud800-\udfff]")
+_CONTROL = re.compile(
+    "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u200b\u2028\u2029\u2060\u206a-\u206f\ufeff\ufff9-\ufffc\ufffe\uffff\ud800-\udfff]"
+)
+_ODD_ASCII = re.compile("[\x00-\x08\x0b-\x1f\x7f]")
+_LATIN = "\x80-\u052f\u2010-\u203f\u20a0-\u26ff\uf8ff"
+"""Characters that the bytes of UTF-8 become when they are read as another encoding (see `ftfy.badness`)."""
+_ODD = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b\u2028\u2029\u2060\u206a-\u206f\ufeff\ufff9-\uffff\ud800-\udfff]"
+)
+"""Characters that a text in order has not."""
+_PAIR = re.compile(f"[{_LATIN}][{_LATIN}]|[ÂÃŒœ]")
+"""What mojibake holds, and some text that is in order, too; much quicker to look for than `ftfy.badness`."""
+_ENTITY = re.compile(r"&(?:#\d|#x[\da-fA-F]|[A-Za-z]{2,30}\d{0,2};)")
 _SPACES = re.compile(r"\s+")
 # Each starts with its literal character: the engine then skips to it instead of trying every position.
 _THOUSANDS = re.compile(r",(?<=[0-9],)(?=[0-9]{3}(?![0-9]))")
@@ -30,6 +44,58 @@ def repair(text: str) -> str:
 
     Formulas, full-width forms and punctuation stay as they are; applying it twice changes nothing more.
     """
+    plain = text.isascii()
+    if (_ODD_ASCII if plain else _ODD).search(text):
+        text = _CONTROL.sub("", _line_ends(_fixed(text)))
+    elif ("&" in text and _ENTITY.search(text)) or (not plain and _PAIR.search(text) and _is_bad(text)):
+        text = _fixed(text)
+    if not plain and not unicodedata.is_normalized("NFC", text):
+        text = unicodedata.normalize("NFC", text)
+    return text.strip()
+
+
+def repair_all(texts: Sequence[str]) -> list[str]:
+    """`repair` of each text; many times quicker where most are in order."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    try:
+        strings = pa.array(texts, pa.large_string())
+    except UnicodeEncodeError:
+        return list(map(repair, texts))
+    flags = pc.match_substring_regex(strings, _doubtful()).to_pylist()
+    return [repair(text) if flag else text.strip() for text, flag in zip(texts, flags, strict=True)]
+
+
+@cache
+def _doubtful() -> str:
+    """In RE2's syntax, what any text holds that `repair` changes, white space at its ends aside."""
+    # What NFC changes: such characters, and marks and jamo, which may join with the character before.
+    codes = [
+        code
+        for code in range(0x80, 0x30000)
+        if not 0xD800 <= code <= 0xDFFF
+        and (0x1161 <= code <= 0x11FF or not unicodedata.is_normalized("NFC", chr(code)))
+    ]
+    single = "".join(f"\\x{{{code:x}}}" for code in codes if not 0xF900 <= code <= 0xFB4F and code < 0x1D000)
+    return (
+        r"[\x00-\x08\x0b-\x1f\x7f-\x{9f}\x{200b}\x{2028}\x{2029}\x{2060}\x{206a}-\x{206f}\x{feff}\x{fff9}-\x{ffff}ÂÃŒœ]"
+        r"|[\x{80}-\x{52f}\x{2010}-\x{203f}\x{20a0}-\x{26ff}\x{f8ff}]{2}|&(?:#|[A-Za-z]{2,30}\d{0,2};)"
+        rf"|\pM|[\x{{f900}}-\x{{fb4f}}\x{{1d000}}-\x{{1d1ff}}\x{{2f800}}-\x{{2fa1f}}{single}]"
+    )
+
+
+def _is_bad(text: str) -> bool:
+    from ftfy.badness import is_bad
+
+    return is_bad(text)
+
+
+def _line_ends(text: str) -> str:
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def _fixed(text: str) -> str:
     from ftfy import TextFixerConfig, fix_text
 
     config = TextFixerConfig(
@@ -39,9 +105,7 @@ def repair(text: str) -> str:
         fix_latin_ligatures=False,
         explain=False,
     )
-    text = fix_text(text, config) if not text.isascii() or "&" in text or "\x1b" in text else text
-    text = text.replace("\r\n", "\n").replace("\r", "\n")
-    return unicodedata.normalize("NFC", _CONTROL.sub("", text)).strip()
+    return fix_text(text, config)
 
 
 class _Fold(dict[int, "int | str"]):

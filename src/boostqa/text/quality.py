@@ -8,22 +8,21 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 from boostqa.text.chunk import estimate_tokens
-from boostqa.text.normalise import cjk_share, words
+from boostqa.text.measures import Measures, measure
+from boostqa.text.normalise import words
 
 MIN_TOKENS = 24
 """Shortest passage, in estimated tokens."""
-_STOP = "the be to of and that have with is are in for a an it as on by this from or which"
-_STOP_WORDS = frozenset(_STOP.split())
-_BOILERPLATE = re.compile(
-    r"lorem ipsum|enable javascript|cookie (?:policy|settings)|accept (?:all )?cookies|all rights reserved|"
+_BOILERPLATE = (
+    r"(?i)lorem ipsum|enable javascript|cookie (?:policy|settings)|accept (?:all )?cookies|all rights reserved|"
     r"terms of (?:use|service)|privacy policy|subscribe to our|sign up for|"
-    r"版权所有|用户协议|隐私政策|扫码关注|点击下载",
-    re.IGNORECASE,
+    r"版权所有|用户协议|隐私政策|扫码关注|点击下载"
 )
-_LEADER = re.compile(r"(?:\.\s?){4,}\s*\d+\s*$|…{2,}\s*\d+\s*$")
+_MOJIBAKE = re.compile("Ã[\x80-\xbf]|锟斤拷")
 _LINK = re.compile(r"https?://[^\s)]+|\]\([^)]*\)")
 _CONTEXT = re.compile(
     r"\b(?:according to|based on|as (?:stated|shown|described|mentioned) in|in|from) (?:the|this) "
@@ -46,12 +45,16 @@ _PLACEHOLDER = re.compile(
     r"\[(?:insert|your)\b[^\]]*\]|\bTODO\b",
     re.IGNORECASE,
 )
-_SET_APART = re.compile(
-    r"```.*?(?:```|\Z)|\$\$.*?\$\$|\$[^$\n]+\$|\\\(.*?\\\)|\\\[.*?\\\]|\\begin\{(\w+\*?)\}.*?\\end\{\1\}|^\s*\|.*\|\s*$",
-    re.DOTALL | re.MULTILINE,
+_SET_APART = (
+    r"(?s)```.*?(?:```|\z)|\$\$.*?\$\$|\$[^$\n]+\$|\\\(.*?\\\)|\\\[.*?\\\]|\\begin\{.*?\\end\{\w+\*?\}|"
+    r"(?m:^[ \t]*\|[^\n]*\|[ \t]*$)"
 )
-"""Code, formulas and table rows: they may repeat themselves."""
+"""Code, formulas and table rows, which may repeat themselves; in RE2's syntax."""
+_APART_MARKS = ("```", "$", "\\(", "\\[", "\\begin{", "|")
 _EMAIL = re.compile(r"\b[A-Za-z0-9._%+-]{1,64}@[A-Za-z0-9-]{1,63}(?:\.[A-Za-z0-9-]{1,63})*\.[A-Za-z]{2,24}\b")
+_NUMBERS = re.compile(r"\d[\d .()-]{5,}\d")
+_DOUBTFUL = r"@|\d(?:[ .()-]{0,3}\d){9}|\d\.\d{1,3}\.\d{1,3}\.\d|(?:[\da-fA-F]{1,4}:){7}"
+"""In RE2's syntax, what any text holds that `mask_personal` changes."""
 _PHONE = re.compile(
     r"(?<![\w.+-])(?:\+\d{1,3}[ .-]?(?:\(\d{1,4}\)[ .-]?)?\d{2,4}(?:[ .-]?\d{2,4}){2,4}|"
     r"\(\d{3}\) ?\d{3}-\d{4}|\d{3}-\d{3}-\d{4}|1[3-9]\d[ -]\d{4}[ -]\d{4}|0\d{2,3}-\d{7,8})(?![\w-]|\.\d)"
@@ -76,61 +79,150 @@ _IP = re.compile(
 )
 
 
-def problems(text: str, language: str = "en") -> list[str]:
-    """Reasons (snake_case constants) why a passage is not worth keeping; empty: none found.
+@dataclass(frozen=True)
+class Rules:
+    """What a passage in one language must be like; shares are 0..1."""
 
-    One of: too_short, damaged_encoding, few_letters, no_sentences, odd_word_lengths, contents_list,
-    list_only, links_only, repeated_lines, repetitive, boilerplate.
-    """
-    found = []
-    if estimate_tokens(text) < MIN_TOKENS:
-        found.append("too_short")
-    dense = re.sub(r"\s", "", text)
-    if not dense:
-        return [*found, "few_letters"]
-    if text.count("\ufffd") + len(re.findall("Ã[\x80-\xbf]|锟斤拷", text)) > len(text) / 200:
-        found.append("damaged_encoding")
-    if sum(map(str.isalpha, dense)) < 0.4 * len(dense):
-        found.append("few_letters")
-    tokens = words(text)
-    found += _language_problems(text, tokens, language)
-    prose = _SET_APART.sub(" ", text)
-    found += _line_problems(prose)
-    runs = tokens if prose == text else words(prose)
-    if len(runs) >= 50 and len(set(zip(runs, runs[1:], runs[2:], strict=False))) < 0.4 * len(runs):
-        found.append("repetitive")
-    if len(_BOILERPLATE.findall(text)) > len(tokens) / 150:
-        found.append("boilerplate")
+    stop_words: int = 0
+    """Frequent words that 20 words must hold (Gopher: 2)."""
+    word_length: tuple[float, float] = (2.2, 14.0)
+    """Mean number of characters of a word, least and most (Gopher: 3 and 10)."""
+    needs_signs: bool = False
+    """Whether a text without any mark of a sentence or clause is none."""
+    letters: float = 0.4
+    """Least share of letters among what is not white space."""
+    runs: float = 0.4
+    """Least share of different ones among the runs of three words of a text of 50 words."""
+    repeated: float = 0.3
+    """Most lines that were there before (Gopher: 0.3)."""
+    ellipses: float = 0.3
+    """Most lines that end with an ellipsis (Gopher: 0.3)."""
+    short: float = 0.67
+    """Most lines that are short, where also most end in no mark (FineWeb: 0.67 and 0.88)."""
+    bullets: float = 0.9
+    """Most lines that are bullets (Gopher: 0.9)."""
+
+
+RULES = {
+    "en": Rules(stop_words=2, word_length=(2.2, 12.0)),
+    "zh": Rules(word_length=(0.0, 60.0), needs_signs=True, runs=0.35),
+    "ja": Rules(word_length=(0.0, 60.0), needs_signs=True, runs=0.35),
+    "de": Rules(word_length=(2.2, 16.0)),
+}
+"""Language -> its rules; the others have those of `Rules()`."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What was found of one passage."""
+
+    problems: tuple[str, ...]
+    """Why it is not worth keeping, as snake_case constants; empty where nothing was found."""
+    score: float
+    """0..1, for choosing the best of a cluster of duplicates. Lower for every problem; among texts without
+    problems a longer and richer one is better."""
+
+
+def prose_of(texts: Sequence[str]) -> list[str]:
+    """The texts without their code, formulas and table rows."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    found = list(texts)
+    marked = [i for i, text in enumerate(texts) if any(mark in text for mark in _APART_MARKS)]
+    if marked:
+        strings = pa.array([texts[i] for i in marked], pa.large_string())
+        bare = pc.replace_substring_regex(strings, _SET_APART, " ").to_pylist()
+        for i, text in zip(marked, bare, strict=True):
+            found[i] = text
     return found
 
 
-def _language_problems(text: str, tokens: list[str], language: str) -> list[str]:
-    if language == "zh" or cjk_share(text) > 0.5:
-        return [] if re.search("[。！？；，：]|[.!?,;:]", text) else ["no_sentences"]
+def judge(
+    texts: Sequence[str], prose: Sequence[str], measures: Sequence[Measures], languages: Sequence[str | None]
+) -> list[Verdict]:
+    """A verdict on each passage, from its `prose_of`, the measures of that, and its language (None: unknown).
+
+    Problems: too_short, damaged_encoding, few_letters, no_sentences, odd_word_lengths, contents_list, list_only,
+    short_lines, ellipses, links_only, repeated_lines, repetitive, boilerplate.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    changed = [i for i, text in enumerate(texts) if text != prose[i]]
+    whole = list(measures)
+    for i, full in zip(changed, measure([texts[i] for i in changed], words=False), strict=True):
+        whole[i] = full
+    phrases = pc.count_substring_regex(pa.array(texts, pa.large_string()), _BOILERPLATE).to_pylist()
     found = []
-    if language == "en" and len(tokens) >= 20 and len(_STOP_WORDS.intersection(tokens)) < 2:
+    for i, (full, bare) in enumerate(zip(whole, measures, strict=True)):
+        code = languages[i]
+        cjk = full.han + full.kana > 0.5 * full.letters
+        rules = (
+            RULES["zh"] if cjk else RULES.get(code or "", Rules()) if code not in ("zh", "ja") else Rules()
+        )
+        problems = _shape_problems(texts[i], full, rules) + _line_problems(prose[i], bare, rules)
+        if bare.words >= 50 and bare.runs < rules.runs * bare.words:
+            problems.append("repetitive")
+        if phrases[i] > bare.words / 150:
+            problems.append("boilerplate")
+        problems += _word_problems(bare, rules)
+        found.append(Verdict(tuple(problems), _score(bare, len(problems))))
+    return found
+
+
+def _shape_problems(text: str, full: Measures, rules: Rules) -> list[str]:
+    found = []
+    if full.tokens < MIN_TOKENS:
+        found.append("too_short")
+    lost = full.lost + (len(_MOJIBAKE.findall(text)) if "Ã" in text or "锟" in text else 0)
+    if lost > full.characters / 200:
+        found.append("damaged_encoding")
+    if full.letters < rules.letters * full.dense or not full.dense:
+        found.append("few_letters")
+    return found
+
+
+def _word_problems(bare: Measures, rules: Rules) -> list[str]:
+    found = []
+    if (rules.needs_signs and not bare.signs and bare.words) or (
+        bare.spaced >= 20 and bare.stop < rules.stop_words
+    ):
         found.append("no_sentences")
-    letters = [token for token in tokens if token.isalpha()]
-    if len(letters) >= 10 and not 2.2 <= sum(map(len, letters)) / len(letters) <= 12:
+    least, most = rules.word_length
+    if bare.spaced >= 10 and not least <= bare.word_letters / bare.spaced <= most:
         found.append("odd_word_lengths")
     return found
 
 
-def _line_problems(text: str) -> list[str]:
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    if len(lines) < 4:
+def _line_problems(text: str, bare: Measures, rules: Rules) -> list[str]:
+    lines = bare.lines
+    if lines < 4:
         return []
     found = []
-    if sum(bool(_LEADER.search(line)) for line in lines) > 0.3 * len(lines):
+    if bare.leaders > 0.3 * lines:
         found.append("contents_list")
-    if sum(line[0] in "-*•·" and estimate_tokens(line) < 15 for line in lines) > 0.9 * len(lines):
+    if bare.bullets > rules.bullets * lines:
         found.append("list_only")
-    if sum(map(len, _LINK.findall(text))) > 0.5 * len(text):
+    if lines >= 10 and bare.short > rules.short * lines and bare.unfinished > 0.88 * lines:
+        found.append("short_lines")
+    if bare.ellipses > rules.ellipses * lines:
+        found.append("ellipses")
+    if ("http" in text or "](" in text) and sum(map(len, _LINK.findall(text))) > 0.5 * len(text):
         found.append("links_only")
-    long_lines = Counter(line for line in lines if len(line) > 10)
-    if sum(count - 1 for count in long_lines.values()) > 0.3 * len(lines):
+    long_ = [line for line in map(str.strip, text.split("\n")) if len(line) > 10]
+    if len(long_) - len(set(long_)) > rules.repeated * lines:
         found.append("repeated_lines")
     return found
+
+
+def _score(bare: Measures, problems: int) -> float:
+    """From length and Guiraud's index of richness (different words by the root of all), each at most 1."""
+    if not bare.words:
+        return 0.0
+    length = min(1.0, bare.words / 300)
+    richness = min(1.0, bare.distinct / bare.words**0.5 / 15)
+    return round(float((0.6 + 0.2 * length + 0.2 * richness) * 0.6**problems), 4)
 
 
 def qa_problems(question: str, answer: str, language: str = "en") -> list[str]:
@@ -185,19 +277,6 @@ def _loops(text: str) -> bool:
     return found is not None and re.search(r"[^\W_]", found[1]) is not None
 
 
-def score(text: str, language: str = "en") -> float:
-    """Quality of a text, 0..1, for choosing the best of a cluster of duplicates.
-
-    Lower for every problem found; among texts without problems a longer and richer one is better.
-    """
-    tokens = words(text)
-    if not tokens:
-        return 0.0
-    length = min(1.0, len(tokens) / 300)
-    richness = len(set(tokens[:300])) / len(tokens[:300])
-    return round((0.6 + 0.2 * length + 0.2 * richness) * 0.6 ** len(problems(text, language)), 4)
-
-
 def mask_personal(text: str) -> tuple[str, int]:
     """Text with e-mail addresses, phone numbers and public IP addresses as [email], [phone], [ip]; the count.
 
@@ -205,15 +284,39 @@ def mask_personal(text: str) -> tuple[str, int]:
     separators of one where nobody asks for a difference, or a word such as `tel` before it; addresses of
     private networks stay.
     """
+    numbered = _may_hold_numbers(text)
+    if "@" not in text and not numbered:
+        return text, 0
     marks = ("[email]", "[phone]", "[ip]")
     before = sum(map(text.count, marks))
     if "@" in text:
         text = _EMAIL.sub("[email]", text)
-    if any(map(str.isdigit, text)):
+    if numbered:
         text = _PHONE.sub(_phone, text)
         text = _MOBILE.sub(lambda match: match["word"] + "[phone]", text)
         text = _IP.sub(_ip, text)
     return text, sum(map(text.count, marks)) - before
+
+
+def mask_all(texts: Sequence[str]) -> list[tuple[str, int]]:
+    """`mask_personal` of each text; many times quicker where most have nothing to mask.
+
+    Raises:
+        UnicodeEncodeError: for a text with half a surrogate pair; `normalise.repair` leaves none.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    flags = pc.match_substring_regex(pa.array(texts, pa.large_string()), _DOUBTFUL).to_pylist()
+    return [mask_personal(text) if flag else (text, 0) for text, flag in zip(texts, flags, strict=True)]
+
+
+def _may_hold_numbers(text: str) -> bool:
+    """Whether a telephone number or address may be there: ten digits, three dots or seven colons together."""
+    for match in _NUMBERS.finditer(text):
+        if match[0].count(".") >= 3 or sum(map(str.isdigit, match[0])) >= 10:
+            return True
+    return text.count(":") >= 7
 
 
 def _phone(match: re.Match[str]) -> str:
