@@ -37,7 +37,7 @@ def _plain(text: str) -> dict[str, int]:
         "distinct": len(set(words)),
         "runs": len(runs),
         "lines": len(lines),
-        "bullets": sum(line[0] in "-*•" and len(line) < 60 for line in lines),
+        "bullets": sum(line[0] in "-*•" and len(line) < 60 and line[-1] not in ".!?" for line in lines),
         "ellipses": sum(line.endswith(("...", "…")) and len(line) > 6 for line in lines),
     }
 

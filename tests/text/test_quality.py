@@ -82,6 +82,13 @@ def test_each_qa_problem_is_named(question: str, answer: str, reason: str) -> No
         "PESTLE stands for _____________",
         r"She pays $\$15.60$ for $2$ apples. How much for one?",
         "求 $$\\frac{1}{2}$$ 的值",
+        "Which process initiates the passage of half of a parent's DNA to offspring?",
+        "The Art of War is an old book. The author is _____",
+        "What led to the passage of the Sedition Acts?",
+        r"Xenia was able to earn $\$$47.60 more in June.",
+        'Which figure of speech is used in this text?\n"This box weighs a ton!" Martin panted, and put it down.',
+        "Which of the females in the table shown listen?\n| a | b |\n| --- | --- |\n| 1 | 2 |",
+        "class T { int b; //todo which line goes here?",
     ],
 )
 def test_usable_questions_pass(question: str) -> None:
@@ -147,3 +154,23 @@ def test_dashed_phone_numbers_are_masked(text: str, masked: str) -> None:
 )
 def test_sums_sections_and_private_networks_stay(text: str) -> None:
     assert mask_personal(text) == (text, 0)
+
+
+def test_what_is_set_apart_does_not_count_against_the_prose_around_it() -> None:
+    formula = "由 $\\mathbf{W} \\in \\mathbb{R}^{d \\times d^{\\prime}}$ 可知，矩阵 $W$ 只有有限列，因此可以得到所求的结论，证明完毕。"
+    assert problems(formula, "zh") == []
+    summary = (
+        "* 图像的平移不变性使我们以相同的方式处理局部图像。\n" * 1
+        + "* 局部性意味着计算只需一小部分像素。\n* 卷积层需要更少的参数。\n* 多个通道带来更多特征。"
+    )
+    assert problems(summary, "zh") == []
+    forms = "\n".join(f"The standard form of the equation is $y = {i} x + {i}$" for i in range(6))
+    assert "repeated_lines" not in problems(
+        f"{forms}\nand so it goes on for as long as anybody would like to go on."
+    )
+    lemma = r"\begin{lemma} Let it be that for every sheaf there is an injective one, and that the map of these is exact in the category of modules. \end{lemma}"
+    assert problems(lemma) == []
+    links = "\n".join(f"- [Problem {i}: a title of it](https://example.org/problems/{i})" for i in range(6))
+    assert "links_only" in problems(links)
+    code = "This is how it is done in the language of the book.\n\n```\n" + "x = 1\n" * 30 + "```"
+    assert problems(code) == []

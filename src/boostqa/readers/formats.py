@@ -25,7 +25,7 @@ _HTML = re.compile(
     rb"\s*(?:<\?xml[^>]*>\s*)?(?:<!--.*?-->\s*)*<(?:!doctype\s+html|html|head|body)\b",
     re.IGNORECASE | re.DOTALL,
 )
-_XML = re.compile(rb"\s*<\?xml\b")
+_XML = re.compile(rb"\s*(?:<\?xml\b|<[a-zA-Z][\w:.-]*\s[^<>]{0,400}?xmlns)")
 
 
 def format_of(stream: Stream) -> str | None:

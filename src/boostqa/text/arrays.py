@@ -23,7 +23,7 @@ OTHER, LETTER, HAN, KANA, DIGIT, SPACE, BREAK, LOST, END, SIGN = range(10)
 BETWEEN = "\x1e"
 """Between two texts of the array; a control character, which no cleaned text has."""
 _BASE = 0x9E3779B97F4A7C15
-_KINDS = {"\n": BREAK, "\ufffd": LOST, BETWEEN: END} | dict.fromkeys("。！？；，：、.!?,;:", SIGN)
+_KINDS = {"\n": BREAK, "\ufffd": LOST, BETWEEN: END} | dict.fromkeys("。．！？；，：、.!?,;:", SIGN)
 
 
 def kind_of(char: str) -> int:

@@ -48,7 +48,7 @@ _ENVIRONMENT = re.compile(r"\s*\\begin\{([^}]+)\}")
 _INLINE = re.compile(
     r"\$\$.*?\$\$|\$[^$\n]+\$|\\\(.*?\\\)|\\\[.*?\\\]|`[^`\n]+`|\\begin\{([^}]+)\}.*?\\end\{\1\}", re.DOTALL
 )
-_SENTENCE = re.compile(r"[.!?][\"')\]]?(?=\s+[^a-z\s])|[。！？；][”』」）]?|\n")
+_SENTENCE = re.compile(r"[.!?][\"')\]]?(?=\s+[^a-z\s])|[。．！？；][”』」）]?|\n")
 _SPACE = re.compile(rf"\s+|(?<=[{CJK}，、])(?=[{CJK}])")
 
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 _CHUNK = 400_000
 """Bytes that are measured together; more would not fit the processor's cache."""
-_SENTENCE_ENDS = '.!?:;。！？；：…"”’)」』'
+_SENTENCE_ENDS = '.!?:;。．！？；：…"”’)」』'
 _BULLETS = "-*•·●▪◦‣"
 _INDENT = 12
 """White space before and behind a line that is looked through."""
@@ -64,7 +64,7 @@ class Measures(msgspec.Struct, frozen=True):
     lines: int = 0
     """Number of lines that are not empty."""
     bullets: int = 0
-    """Lines that begin with a bullet and are short."""
+    """Lines that begin with a bullet, are short and end with no mark of a sentence's end."""
     leaders: int = 0
     """Lines of a table of contents: dots, then a number."""
     ellipses: int = 0
@@ -273,9 +273,10 @@ def _lines(text: Texts) -> dict[str, Array]:
         dots -= (kinds[dots - 1] == SPACE) & (dots > begin)
     far = size > 6
     three = [codes[np.maximum(end - back, 0)] for back in (1, 2, 3)]
+    unfinished = ~among(three[0], _SENTENCE_ENDS)
     return {
         "lines": total(full[full]),
-        "bullets": total(among(codes[begin], _BULLETS) & (size < 60)),
+        "bullets": total(among(codes[begin], _BULLETS) & (size < 60) & unfinished),
         "leaders": total(
             far
             & (number < end)
@@ -284,6 +285,6 @@ def _lines(text: Texts) -> dict[str, Array]:
             & among(codes[dots - 3], ".…")
         ),
         "ellipses": total(among(three[0], "…") | (far & np.all([among(one, ".") for one in three], axis=0))),
-        "unfinished": total(~among(three[0], _SENTENCE_ENDS)),
+        "unfinished": total(unfinished),
         "short": total(size < np.where(wide, 15, 30)),
     }

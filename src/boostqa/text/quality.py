@@ -23,16 +23,21 @@ _BOILERPLATE = (
     r"版权所有|用户协议|隐私政策|扫码关注|点击下载"
 )
 _MOJIBAKE = re.compile("Ã[\x80-\xbf]|锟斤拷")
-_LINK = re.compile(r"https?://[^\s)]+|\]\([^)]*\)")
+_LINK = re.compile(r"\[[^\n]{0,200}?\]\([^()\s]*\)|https?://[^\s)]+|[-*\d.]")
 _CONTEXT = re.compile(
     r"\b(?:according to|based on|as (?:stated|shown|described|mentioned) in|in|from) (?:the|this) "
-    r"(?:above |given |following )?(?:passage|text|article|paragraph|excerpt|document|section|author)\b|"
-    r"\b(?:the|this) (?:passage|excerpt|author)\b|"
+    r"(?:above |given |following )?(?:passage|text|article|paragraph|excerpt|document|section)\b(?! of\b)|"
+    r"\b(?:the|this) excerpt\b|\b(?:this passage|the passage)\b(?! (?:of|through|from|to|between)\b)|"
+    r"\bthe author(?:'s (?:purpose|tone|attitude|view|main|point)| (?:means?|impl|suggest|argue|describe|state|mention|"
+    r"refer|think|believe|feel|say|use))|"
     r"\b(?:figure|diagram|graph|table|picture|image) (?:above|below|shown)\b|"
     r"\b(?:above|following|shown) (?:figure|diagram|graph|picture|image)\b|\bas shown in (?:the )?fig|"
-    r"根据(?:上文|本文|文章|原文|材料|短文)|(?:如|见|由|下|上)图(?:所示|可知)?|文中|本段|作者认为",
+    r"根据(?:上文|本文|文章|原文|材料|短文)|(?:如|见|由|下|上)图(?:所示|线所示|可知)?|文中|本段|作者认为",
     re.IGNORECASE,
 )
+_ITS_OWN = re.compile(r"passage|text|article|paragraph|excerpt|author|文|段|作者", re.IGNORECASE)
+"""A reference that the question itself may answer, by quoting the text after a line break."""
+_TABLE = re.compile(r"\\begin\{tabular\}|^\s*\|.*\|", re.MULTILINE)
 _REMNANT = re.compile(
     r"as an ai\b|as a language model|i(?:'m| am) (?:sorry|unable|happy to)|"
     r"^\s*(?:sure|certainly|of course)[!,.]|</?think>|<\|[a-z_]+\|>|\bhere(?:'s| is) (?:a|the|your) "
@@ -42,11 +47,14 @@ _REMNANT = re.compile(
 )
 _PLACEHOLDER = re.compile(
     r"\{\{\s*[a-z_]{3,}\s*\}\}|\{(?:question|answer|topic|passage|text)\}|<(?:question|answer|insert)\b[^>]*>|"
-    r"\[(?:insert|your)\b[^\]]*\]|\bTODO\b",
+    r"\[(?:insert|your)\b[^\]]*\]|(?-i:\bTODO\b)",
     re.IGNORECASE,
 )
 _SET_APART = (
-    r"(?s)```.*?(?:```|\z)|\$\$.*?\$\$|\$[^$\n]+\$|\\\(.*?\\\)|\\\[.*?\\\]|\\begin\{.*?\\end\{\w+\*?\}|"
+    r"(?s)```.*?(?:```|\z)|\$\$.*?\$\$|\$[^$\n]+\$|\\\(.*?\\\)|\\\[.*?\\\]|"
+    r"\\begin\{(?:equation|align|gather|multline|eqnarray|array|[bpvBV]?matrix|cases|split|tabular|tikzpicture|verbatim|"
+    r"lstlisting|displaymath|math)\*?\}.*?\\end\{(?:equation|align|gather|multline|eqnarray|array|[bpvBV]?matrix|cases|"
+    r"split|tabular|tikzpicture|verbatim|lstlisting|displaymath|math)\*?\}|"
     r"(?m:^[ \t]*\|[^\n]*\|[ \t]*$)"
 )
 """Code, formulas and table rows, which may repeat themselves; in RE2's syntax."""
@@ -157,11 +165,10 @@ def judge(
     found = []
     for i, (full, bare) in enumerate(zip(whole, measures, strict=True)):
         code = languages[i]
-        cjk = full.han + full.kana > 0.5 * full.letters
-        rules = (
-            RULES["zh"] if cjk else RULES.get(code or "", Rules()) if code not in ("zh", "ja") else Rules()
-        )
-        problems = _shape_problems(texts[i], full, rules) + _line_problems(prose[i], bare, rules)
+        cjk = bare.han + bare.kana > 0.3 * bare.letters
+        rules = RULES["zh"] if cjk else Rules() if code in ("zh", "ja") else RULES.get(code or "", Rules())
+        problems = _shape_problems(texts[i], (full, bare), rules)
+        problems += _line_problems(prose[i] if "```" in texts[i] else texts[i], bare, rules)
         if bare.words >= 50 and bare.runs < rules.runs * bare.words:
             problems.append("repetitive")
         if phrases[i] > bare.words / 150:
@@ -171,14 +178,17 @@ def judge(
     return found
 
 
-def _shape_problems(text: str, full: Measures, rules: Rules) -> list[str]:
+def _shape_problems(text: str, measures: tuple[Measures, Measures], rules: Rules) -> list[str]:
+    full, bare = measures
     found = []
     if full.tokens < MIN_TOKENS:
         found.append("too_short")
     lost = full.lost + (len(_MOJIBAKE.findall(text)) if "Ã" in text or "锟" in text else 0)
     if lost > full.characters / 200:
         found.append("damaged_encoding")
-    if full.letters < rules.letters * full.dense or not full.dense:
+    # What has a sentence or two beside its formulas is judged by these.
+    seen = bare if bare.tokens >= MIN_TOKENS // 2 else full
+    if seen.letters < rules.letters * seen.dense or not seen.dense:
         found.append("few_letters")
     return found
 
@@ -208,9 +218,9 @@ def _line_problems(text: str, bare: Measures, rules: Rules) -> list[str]:
         found.append("short_lines")
     if bare.ellipses > rules.ellipses * lines:
         found.append("ellipses")
-    if ("http" in text or "](" in text) and sum(map(len, _LINK.findall(text))) > 0.5 * len(text):
+    if ("http" in text or "](" in text) and estimate_tokens(_LINK.sub("", text)) < MIN_TOKENS // 2:
         found.append("links_only")
-    long_ = [line for line in map(str.strip, text.split("\n")) if len(line) > 10]
+    long_ = [line for line in map(str.strip, text.split("\n")) if len(line) > 10 and line[0] != "|"]
     if len(long_) - len(set(long_)) > rules.repeated * lines:
         found.append("repeated_lines")
     return found
@@ -242,7 +252,7 @@ def qa_problems(question: str, answer: str, language: str = "en") -> list[str]:
         found.append("question_too_long")
     if not answer.strip():
         found.append("empty_answer")
-    if _CONTEXT.search(question) and estimate_tokens(question) < 120:
+    if _needs_context(question):
         found.append("needs_context")
     both = f"{question}\n{answer}"
     if _REMNANT.search(question) or _REMNANT.search(answer):
@@ -258,9 +268,21 @@ def qa_problems(question: str, answer: str, language: str = "en") -> list[str]:
     return found
 
 
+def _needs_context(question: str) -> bool:
+    """Whether a question refers to a text or figure that is not in it."""
+    match = _CONTEXT.search(question)
+    if match is None or estimate_tokens(question) >= 120:
+        return False
+    quoted = question[match.end() :].partition("\n")[2].strip()
+    if _ITS_OWN.search(match[0]) and estimate_tokens(quoted) >= 8:
+        return False
+    return not ("table" in match[0].lower() and _TABLE.search(question))
+
+
 def _balanced(text: str) -> bool:
     """Whether formula marks close; a lone $ is money, so only pairs that must match are counted."""
-    dollars = text.replace("\\$", "")
+    # A price in dollars, $\\$$5, must not look like a mark of a display.
+    dollars = text.replace("\\$", "¤")
     if dollars.count("$$") % 2 and "$" not in dollars.replace("$$", ""):
         return False
     if text.count("\\(") != text.count("\\)") or text.count("\\begin{") != text.count("\\end{"):
