@@ -17,7 +17,7 @@ from boostqa.readers.files import UnreadableError
 from boostqa.readers.items import BadRow, Raw
 from boostqa.readers.markdown import items
 from boostqa.readers.maths import latex_of_markup
-from boostqa.readers.threads import answered
+from boostqa.readers.threads import THREAD, answered
 
 _CHARSET = re.compile(rb"<meta[^>]{0,200}?charset\s*=\s*[\"']?([\w-]+)", re.IGNORECASE)
 _MARKS = re.compile(r"<(?:h([1-6])|pre|/pre|img)(?=[\s>])[^<>]*>", re.IGNORECASE)
@@ -73,7 +73,7 @@ def page_items(data: bytes, whole: bool = False) -> Iterator[Raw | BadRow]:
         if not pairs:
             raise UnreadableError("empty_page", title[:200])
         return
-    if any(pair.question_type == "thread" for pair in pairs):
+    if any(pair.question_type == THREAD for pair in pairs):
         # The main text of a thread is the same questions with whatever else was said.
         return
     heading = [title] if title and not re.search(r"^# ", main, re.MULTILINE) else []

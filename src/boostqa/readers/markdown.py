@@ -1,8 +1,8 @@
 """Markdown, and the questions with answers that a text in any format may contain.
 
-A pair is written `**Q:** ... **A:** ...`, `Q: ... A: ...`, `Question: ... Answer: ...` or `问：... 答：...`,
-with options as lines `A. ...` and an optional `Solution:` / `解析：` part. Pairs become question items; what
-remains is one text item.
+Exercises with answers elsewhere and sections of a FAQ are found by `exercises`. Any other pair is written
+`**Q:** ... **A:** ...`, `Q: ... A: ...`, `Question: ... Answer: ...` or `问：... 答：...`, with options as lines
+`A. ...` and an optional `Solution:` / `解析：` part. Pairs become question items; what remains is one text item.
 """
 
 from __future__ import annotations
@@ -10,6 +10,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+import msgspec
+
+from boostqa.readers import exercises
 from boostqa.readers.files import UnreadableError, decode, excerpt
 from boostqa.readers.items import BadRow, Raw, item
 
@@ -61,6 +64,14 @@ def items(text: str, heading: list[str] | None = None, line: int | None = None) 
 
     `heading` is put before each item's own headings; `line` overrides the line numbers (a page of a PDF).
     """
+    found = exercises.pairs(text)
+    if found:
+        parts = text.split("\n")
+        for pair in found:
+            yield _raw(item(pair.row, line or pair.line + 1), [*(heading or []), *pair.heading])
+            for gone in pair.lines:
+                parts[gone] = ""
+        text = "\n".join(parts)
     if not _Q_ANYWHERE.search(text):
         if _PROSE.search(text):
             yield Raw(passage=text, heading=list(heading or []), line=line)
@@ -75,20 +86,7 @@ def items(text: str, heading: list[str] | None = None, line: int | None = None) 
         pair = None if fenced or not _Q.match(current) else _pair(lines, position)
         if pair is not None:
             row, end = pair
-            found = item(row, line or position + 1)
-            if isinstance(found, BadRow):
-                yield found
-            else:
-                names = [*(heading or []), *(name for _, name in path)]
-                yield Raw(
-                    question=found.question,
-                    choices=found.choices,
-                    answer=found.answer,
-                    solution=found.solution,
-                    question_type=found.question_type,
-                    line=found.line,
-                    heading=names,
-                )
+            yield _raw(item(row, line or position + 1), [*(heading or []), *(name for _, name in path)])
             # Blank lines, so that line numbers of the remainder stay right.
             rest += [""] * (end - position)
             position = end
@@ -100,6 +98,11 @@ def items(text: str, heading: list[str] | None = None, line: int | None = None) 
         position += 1
     if any(part.strip() and not _HEADING.match(part) for part in rest):
         yield Raw(passage="\n".join(rest), heading=list(heading or []), line=line)
+
+
+def _raw(found: Raw | BadRow, heading: list[str]) -> Raw | BadRow:
+    """The item with its headings."""
+    return found if isinstance(found, BadRow) else msgspec.structs.replace(found, heading=heading)
 
 
 def _pair(lines: list[str], start: int) -> tuple[dict[str, object], int] | None:

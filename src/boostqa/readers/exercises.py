@@ -1,0 +1,159 @@
+"""Questions of a textbook or FAQ, whose answers stand elsewhere or below: by headings and numbers alone.
+
+Two shapes: a section of numbered exercises with a later section of numbered answers, and sections whose
+headings are questions. Both need several pairs in a text before any counts; what is not surely a pair stays
+text. Knows Markdown's headings and plain lines that are nothing but such a word.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+
+_TITLE = r"(?:#{1,6}\s+)?(?:\*\*)?(?:(?:chapter|section|第.{1,4}[章节])?\s*[\d.]*\s*)?"
+_EXERCISES = re.compile(
+    rf"{_TITLE}(?:(?:review|practice|check your understanding|self[- ]test|test|study|chapter|section)\s+)*"
+    r"(?:exercises?|problems?|questions|quiz|习题|练习题?|思考题|复习题|自测题)(?:\*\*)?\s*:?",
+    re.IGNORECASE,
+)
+_ANSWERS = re.compile(
+    rf"{_TITLE}(?:selected\s+|odd-numbered\s+)?(?:answers?|solutions?|answer key|answers and solutions|"
+    r"参考答案|习题答案|答案|习题解答|参考解答)(?:\s+(?:to|for|of)\s+.{1,40})?(?:\*\*)?\s*:?",
+    re.IGNORECASE,
+)
+_MAYBE = re.compile(
+    r"(?:[Aa]nswer|ANSWER|[Ss]olution|SOLUTION|答案|解答)|^#{1,6} [^\n]*[?？]\s*$", re.MULTILINE
+)
+_NUMBER = re.compile(r"\s{0,3}(?:[-*]\s+)?(?:\*\*)?(\d{1,3})(?:\*\*)?(?:[.)](?:\*\*)?\s+|[、．]\s*)(?=\S)")
+_HEADING = re.compile(r"(#{1,6})\s+(.*?)\s*#*\s*$")
+_FAQ = re.compile(
+    r"\bFAQs?\b|frequently asked|questions? (?:and|&) answers?|\bQ ?& ?A\b|常见问题|问答", re.IGNORECASE
+)
+_OPTION = re.compile(r"\s*(?:[-*]\s+)?[(（]?([A-J])[.)）、．]\s*(.+)")
+_LEAST = 2
+"""Pairs from which a section of exercises or a FAQ is one."""
+_LONGEST = 4000
+"""Characters of an answer; what is longer is a chapter."""
+
+
+@dataclass
+class Pair:
+    """A question with its answer and the lines, from 0, that both stand in."""
+
+    row: dict[str, object]
+    line: int
+    heading: list[str]
+    lines: list[int] = field(default_factory=list)
+
+
+def pairs(text: str) -> list[Pair]:
+    """The pairs of a text, in the order of their questions; none where there is any doubt."""
+    if not _MAYBE.search(text):
+        return []
+    lines = text.split("\n")
+    found = _numbered(lines) + _asked(lines)
+    return sorted(found, key=lambda pair: pair.line)
+
+
+def _numbered(lines: list[str]) -> list[Pair]:
+    """Exercises whose number stands in the next section of answers, too."""
+    found: list[Pair] = []
+    open_: dict[int, list[tuple[int, int]]] = {}
+    position = 0
+    while position < len(lines):
+        line = lines[position]
+        if len(line) > 80 or not line.strip():
+            position += 1
+        elif _EXERCISES.fullmatch(line.strip()):
+            position, entries = _entries(lines, position + 1)
+            for number, *span in entries:
+                open_.setdefault(number, []).append((span[0], span[1]))
+        elif _ANSWERS.fullmatch(line.strip()) and open_:
+            start = position
+            position, entries = _entries(lines, position + 1)
+            matched = [
+                _pair(lines, open_[entry[0]][0], entry[1:])
+                for entry in entries
+                if len(open_.get(entry[0], ())) == 1
+            ]
+            made = [pair for pair in matched if pair]
+            if len(made) >= _LEAST:
+                found += made
+                open_ = {}
+            position = max(position, start + 1)
+        else:
+            position += 1
+    return found
+
+
+def _entries(lines: list[str], start: int) -> tuple[int, list[tuple[int, int, int]]]:
+    """(line behind the section, its numbered entries as number, first line, line behind)."""
+    entries: list[tuple[int, int, int]] = []
+    position = start
+    while position < len(lines):
+        line = lines[position]
+        bare = line.strip()
+        if _HEADING.match(line) or (
+            bare and len(bare) < 60 and (_EXERCISES.fullmatch(bare) or _ANSWERS.fullmatch(bare))
+        ):
+            break
+        match = _NUMBER.match(line)
+        # Numbers go up; one that does not is inside an entry.
+        if match and (not entries or int(match[1]) > entries[-1][0]):
+            if entries:
+                entries[-1] = (*entries[-1][:2], position)
+            entries.append((int(match[1]), position, position + 1))
+        elif entries:
+            entries[-1] = (*entries[-1][:2], position + 1)
+        position += 1
+    return position, entries
+
+
+def _pair(lines: list[str], question: tuple[int, int], answer: tuple[int, ...]) -> Pair | None:
+    asked = [_NUMBER.sub("", lines[question[0]], count=1), *lines[question[0] + 1 : question[1]]]
+    said = "\n".join([_NUMBER.sub("", lines[answer[0]], count=1), *lines[answer[0] + 1 : answer[1]]]).strip()
+    options = [match[2].strip() for line in asked[1:] if (match := _OPTION.match(line))]
+    row: dict[str, object] = {"answer": said}
+    if len(options) >= 2:
+        row["choices"] = options
+        asked = [line for i, line in enumerate(asked) if i == 0 or not _OPTION.match(line)]
+    row["question"] = "\n".join(asked).strip()
+    if not row["question"] or not said or len(said) > _LONGEST:
+        return None
+    return Pair(row, question[0], _path(lines, question[0]), [*range(*question), *range(*answer)])
+
+
+def _path(lines: list[str], position: int, level: int = 7) -> list[str]:
+    """Headings above a line, or above a heading of that level, outermost first."""
+    found: list[str] = []
+    for line in reversed(lines[:position]):
+        match = _HEADING.match(line)
+        if match and len(match[1]) < level:
+            level = len(match[1])
+            found.insert(0, match[2])
+    return found
+
+
+def _asked(lines: list[str]) -> list[Pair]:
+    """Sections whose heading is a question, where most of their siblings are or the text is called a FAQ."""
+    heads = [
+        (i, match) for i, line in enumerate(lines) if line.startswith("#") and (match := _HEADING.match(line))
+    ]
+    questions = [(i, match) for i, match in heads if match[2].endswith(("?", "？"))]
+    if len(questions) < _LEAST:
+        return []
+    levels = [len(match[1]) for _, match in questions]
+    level = max(set(levels), key=levels.count)
+    siblings = sum(len(match[1]) == level for _, match in heads)
+    named = any(_FAQ.search(match[2]) for _, match in heads) or any(_FAQ.search(line) for line in lines[:3])
+    mine = [(i, match) for i, match in questions if len(match[1]) == level]
+    if len(mine) < _LEAST or not (named or (len(mine) >= 4 and len(mine) > 0.8 * siblings)):
+        return []
+    found = []
+    for i, match in mine:
+        end = next((j for j, other in heads if j > i and len(other[1]) <= level), len(lines))
+        answer = "\n".join(lines[i + 1 : end]).strip()
+        if answer and len(answer) <= _LONGEST:
+            row: dict[str, object] = {"question": match[2], "answer": answer}
+            found.append(Pair(row, i, _path(lines, i, level), list(range(i, end))))
+    return found
