@@ -20,6 +20,8 @@ from boostqa.child import Setup, event_loop
 from boostqa.errors import BoostQAError, Interrupted, UserError
 from boostqa.executor import LocalExecutor, ProcessExecutor
 from boostqa.identity import digest_bytes
+from boostqa.llm.batch import sweep
+from boostqa.llm.batch_state import Store, batch_folder
 from boostqa.llm.budget import Governor, Limits
 from boostqa.llm.clients import Address
 from boostqa.llm.ledger_files import index_run, spent
@@ -187,6 +189,11 @@ async def _run(
                 await main
             except asyncio.CancelledError:
                 raise Interrupted("stopped; the same command resumes the run") from None
+    batches = Store(batch_folder(run.root))
+    if batches.states():  # worker processes end at once and leave this to their parent
+        index = index_run(run.root, options.reuse)
+        sweep(batches, lambda key: index.lookup(key) is not None)
+        index.close()
 
 
 @contextmanager

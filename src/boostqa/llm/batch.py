@@ -191,15 +191,7 @@ class BatchTransport:
             task.cancel()
         await asyncio.gather(*self._running, return_exceptions=True)
         await self._api.close()
-        self._sweep(0.0)
-
-    def _sweep(self, age: float) -> None:
-        """Remove the files of batches that came back more than `age` seconds ago and are in the ledger whole."""
-        for state in self._store.states():
-            old = state.step == "done" and time.time() - state.since >= age
-            # Another worker may still hand out what is in its files: only what the ledger has may go.
-            if old and all(map(self._paid, places(self._store.output(state)))):
-                self._store.remove(state)
+        sweep(self._store, self._paid)
 
     def _collect(self, endpoint: str, key: str, body: bytes) -> _Job:
         job = self._open.get(endpoint)
@@ -290,7 +282,7 @@ class BatchTransport:
             path = await self._fetched(state, batch)
             where = await asyncio.to_thread(places, path)
             self._store.save(state, "done")
-            self._sweep(SETTLED)
+            sweep(self._store, self._paid, SETTLED)
             job.end.set_result(msgspec.structs.replace(rest, path=path, where=where))
 
     async def _fetched(self, state: State, batch: Batch) -> Path:
@@ -331,6 +323,15 @@ class BatchTransport:
                     wait = max(delay, min(300.0, float(error.retry_after)))
             await asyncio.sleep(wait)
             delay = min(delay * 2, max(1.0, self._settings.poll))
+
+
+def sweep(store: Store, paid: Callable[[str], bool], age: float = 0.0) -> None:
+    """Remove the files of batches that came back more than `age` seconds ago and are in the ledger whole."""
+    for state in store.states():
+        old = state.step == "done" and time.time() - state.since >= age
+        # A worker may still hand out what is in its files: only what the ledger has may go.
+        if old and all(map(paid, places(store.output(state)))):
+            store.remove(state)
 
 
 class _DownError(Exception):
