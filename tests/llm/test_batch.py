@@ -198,6 +198,17 @@ def test_expired_again_and_again_is_a_failed_call_with_its_reason(tmp_path: Path
     serve(go, faults=["expired"] * 3)
 
 
+def test_a_request_that_the_server_calls_wrong_fails_alone_and_leaves_no_files(tmp_path: Path) -> None:
+    async def go(server: FakeServer) -> None:
+        requests = [request(1), request(2, max_tokens=10**9), request(3)]
+        replies = await ask(tmp_path, config(server), requests)
+        assert [reply.outcome for reply in replies] == [Outcome.OK, Outcome.FAILED, Outcome.OK]
+        assert "maximum context length" in replies[1].error
+        assert states(tmp_path) == []
+
+    assert serve(go)["batches"]["batches"] == 1
+
+
 def test_no_batch_api_stops_before_anything_is_paid(tmp_path: Path) -> None:
     async def go(server: FakeServer) -> None:
         nowhere = config(server, base_url=server.url.replace("/v1", "/other"))

@@ -326,11 +326,14 @@ class BatchTransport:
 
 
 def sweep(store: Store, paid: Callable[[str], bool], age: float = 0.0) -> None:
-    """Remove the files of batches that came back more than `age` seconds ago and are in the ledger whole."""
+    """Remove the files of batches that came back more than `age` seconds ago and are in the ledger whole.
+
+    Requests that were answered by an error are not waited for: nothing was paid for them.
+    """
     for state in store.states():
         old = state.step == "done" and time.time() - state.since >= age
         # A worker may still hand out what is in its files: only what the ledger has may go.
-        if old and all(map(paid, places(store.output(state)))):
+        if old and all(map(paid, places(store.output(state), paid=True))):
             store.remove(state)
 
 

@@ -14,6 +14,8 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 import msgspec
 
@@ -95,10 +97,11 @@ class BatchApi:
         self.url = url
         self._secret = key
         headers = {} if key is None else {"Authorization": f"Bearer {key}"}
-        # `trust_env` is for proxies. A file may take long as a whole, but never stand still for long.
+        # A file may take long as a whole, but never stand still for long. No `trust_env`, which would let a netrc
+        # file replace the key; the proxy is looked up here.
         self._session = aiohttp.ClientSession(
             headers=headers,
-            trust_env=True,
+            proxy=_proxy(url),
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=20, sock_read=300),
             cookie_jar=aiohttp.DummyCookieJar(),
         )
@@ -176,6 +179,12 @@ class BatchApi:
         return ApiError(status, body, detail, retry_after=headers.get("Retry-After", ""))
 
 
+def _proxy(url: str) -> str | None:
+    parts = urlsplit(url)
+    bypass = not parts.hostname or proxy_bypass(parts.netloc) or proxy_bypass(parts.hostname)
+    return None if bypass else getproxies().get(parts.scheme)
+
+
 def _decoded(body: bytes, kind: type[T]) -> T:
     try:
         return msgspec.json.decode(body, type=kind)
@@ -234,8 +243,11 @@ def write_input(path: Path, lines: Iterator[Wanted]) -> None:
         os.fsync(file.fileno())
 
 
-def places(path: Path) -> dict[str, int]:
-    """Where the line of each request begins in a result file; the first of several counts. No file: none."""
+def places(path: Path, *, paid: bool = False) -> dict[str, int]:
+    """Where the line of each request begins in a result file; the first of several counts. No file: none.
+
+    With `paid` only those that were answered, and not with an error.
+    """
     found: dict[str, int] = {}
     if not path.exists():  # another worker was done with it
         return found
@@ -246,8 +258,9 @@ def places(path: Path) -> dict[str, int]:
             if not line:
                 return found
             result = _read(line)
-            if result is not None:
-                found.setdefault(result.custom_id, at)
+            if result is None or (paid and (result.response is None or result.response.status_code != 200)):
+                continue
+            found.setdefault(result.custom_id, at)
 
 
 def result_at(path: Path, at: int) -> Result | None:
