@@ -1,13 +1,13 @@
 """Labels against gold: discipline and field by cross-validation, level and grade by rank correlation, speed.
 
-python benchmarks/annotation.py PART... [--data ../shared/data] [--encoder] [--quick]
+python benchmarks/annotation.py PART... [--data ../shared/data] [--encoder] [--folds 5]
 
 PART is `fields`, `transfer` (each benchmark left out in turn), `levels` or `speed`; without one, all. The gold is the
 public benchmarks of `../shared/data`, whose subjects the crosswalk of the taxonomy maps to fields; nothing of them is
 kept. Items that are near duplicates (MinHash over questions, Jaccard from 0.5) or translations of each other are one
 group, and no group is on both sides. The plain baseline (tf-idf of words and pairs of words, logistic regression of
 scikit-learn) runs in the same folds and needs `pip install scikit-learn`; `--encoder` needs `boostqa[encoder]` and
-hours. `--quick` tests one fold of five.
+an hour. `--folds 2` tests two folds of the five.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from typing import Any
 
 import numpy as np
 
-from boostqa.annotation import evaluation, features
+from boostqa.annotation import difficulty, evaluation, features
 from boostqa.annotation.classifier import Classifier, fit, load, save
 from boostqa.grouping import components, pairs
 from boostqa.identity import unit
@@ -49,6 +49,7 @@ TREE = load_taxonomy()
 
 
 def read(data: Path, name: str) -> list[dict[str, Any]]:
+    """Rows of one set."""
     with gzip.open(data / f"{name}.jsonl.gz", "rt", encoding="utf-8") as lines:
         return [json.loads(line) for line in lines]
 
@@ -62,6 +63,7 @@ def field_of(benchmark: str, row: dict[str, Any]) -> str | None:
 
 
 def text_of(row: dict[str, Any]) -> str:
+    """What a classifier reads of an item."""
     return "\n".join([row["question"], *(row["choices"] or [])])
 
 
@@ -112,11 +114,57 @@ class Ours:
     def __call__(
         self, items: list[dict[str, Any]], train: np.ndarray, test: np.ndarray
     ) -> tuple[list[str], np.ndarray]:
+        """Labels, and a probability for each test item and label."""
         known: dict[str, Any] = {"groups": [items[i]["group"] for i in train]}
         if self.vectors is not None:
             known |= {"encoder": Given(self.vectors[test]), "vectors": self.vectors[train]}
         model, _ = fit([items[i]["text"] for i in train], [items[i]["field"] for i in train], **known)
         return list(model.labels), model.predict([items[i]["text"] for i in test])
+
+
+SCALES: dict[str, tuple[tuple[str, ...], float]] = {
+    "MATH levels 1-5": (("eval/math", "seeds/qa/math_train"), 0.50),
+    "SuperGPQA easy-hard": (("eval/supergpqa",), 0.35),
+    "TAL-SCQ5K 0-4, English": (("seeds/qa/tal_scq5k_en",), 0.35),
+    "TAL-SCQ5K 0-4, Chinese": (("seeds/qa/tal_scq5k_zh",), 0.35),
+    "ASDiv grades 1-6": (("seeds/qa/asdiv",), 0.60),
+    "CMATH grades 1-6": (("eval/cmath",), 0.60),
+    "ScienceQA grades 1-12": (("seeds/qa/scienceqa",), 0.60),
+}
+"""Sets with levels or grades of their own, and the rank correlation that is aimed at."""
+
+
+def scales(data: Path) -> None:
+    """Rank correlation of the distilled meter with the sets' own levels, with and without worked solutions."""
+    print(
+        f"\n{'set':24} {'n':>6}  aim   with solutions         question alone         length of the question"
+    )
+    words_for = {"easy": 0.0, "middle": 1.0, "hard": 2.0}
+    for name, (sets, aim) in SCALES.items():
+        rows = [row for part in sets for row in read(data, part) if row["level"] is not None]
+        level = [float(words_for.get(row["level"], row["level"])) for row in rows]
+        leader = groups([row["question"] for row in rows], [row["id"] for row in rows])
+        fold = np.array([int(unit("fold", rows[k]["id"]) * FOLDS) for k in leader])
+        asked = ["\n".join(filter(None, (row["question"], row.get("passage")))) for row in rows]
+        whole = [
+            difficulty.Item(q, row["choices"] or (), row.get("solution") or "")
+            for q, row in zip(asked, rows, strict=True)
+        ]
+        bare = [difficulty.Item(item.question, item.choices) for item in whole]
+        lines = [f"{name:24} {len(rows):6}  {aim:.2f}"]
+        for items in (whole, bare):
+            found = np.zeros(len(rows))
+            for k in range(FOLDS):
+                inside, outside = np.flatnonzero(fold != k), np.flatnonzero(fold == k)
+                meter = difficulty.fit_meter(
+                    [items[i] for i in inside],
+                    [level[i] for i in inside],
+                    [rows[leader[i]]["id"] for i in inside],
+                )
+                found[outside] = meter.predict([items[i] for i in outside])
+            lines.append("{:.3f} ({:.3f}-{:.3f})  ".format(*evaluation.spearman(found, level)))
+        lines.append(f"{evaluation.spearman([len(q) for q in asked], level)[0]:.3f}")
+        print("  ".join(lines), flush=True)
 
 
 class Given:
@@ -128,6 +176,7 @@ class Given:
         self.vectors = vectors
 
     def encode(self, texts: Any) -> np.ndarray:
+        """As an encoder's."""
         return self.vectors
 
 
@@ -139,6 +188,7 @@ class Plain:
     def __call__(
         self, items: list[dict[str, Any]], train: np.ndarray, test: np.ndarray
     ) -> tuple[list[str], np.ndarray]:
+        """Labels, and a probability for each test item and label."""
         from sklearn.feature_extraction.text import TfidfVectorizer
         from sklearn.linear_model import LogisticRegression
 
@@ -162,6 +212,7 @@ class Majority:
     def __call__(
         self, items: list[dict[str, Any]], train: np.ndarray, test: np.ndarray
     ) -> tuple[list[str], np.ndarray]:
+        """Labels, and a probability for each test item and label."""
         count = Counter(items[i]["field"] for i in train)
         names = sorted(count)
         return names, np.tile([count[name] / len(train) for name in names], (len(test), 1))
@@ -195,6 +246,7 @@ def row_of(
 
 
 def told(name: str, part: str, label: str, row: dict[str, Any]) -> None:
+    """Prints one line of the table."""
     a = row["agreement"]
     print(
         f"{name:16} {part:10} {label:10} {a.n:6} {a.accuracy:8.3f} ({a.low:.3f}-{a.high:.3f}) {a.kappa:7.3f} "
@@ -206,6 +258,7 @@ def told(name: str, part: str, label: str, row: dict[str, Any]) -> None:
 def show(
     name: str, items: list[dict[str, Any]], results: list[tuple[np.ndarray, list[str], np.ndarray]]
 ) -> None:
+    """Prints a method's lines: discipline and field, all together and each language."""
     upper = [(test, *disciplines(names, chances)) for test, names, chances in results]
     for label, found in (("discipline", upper), ("field", results)):
         told(name, "all", label, row_of(items, label, found))
@@ -223,8 +276,9 @@ def fields(items: list[dict[str, Any]], methods: list[Any], folds: range) -> Non
     """Cross-validation of every method in the same folds, then the confusions and rare fields of the last."""
     fold = np.array([item["fold"] for item in items])
     groups_of = len({item["group"] for item in items})
+    distinct = len({item["field"] for item in items})
     print(
-        f"\n{len(items)} items in {groups_of} groups, {len({i['field'] for i in items})} fields; {len(folds)} of {FOLDS} folds\n{HEAD}"
+        f"\n{len(items)} items in {groups_of} groups, {distinct} fields; {len(folds)} of {FOLDS} folds\n{HEAD}"
     )
     results: list[tuple[np.ndarray, list[str], np.ndarray]] = []
     for method in methods:
@@ -304,12 +358,14 @@ def speed(items: list[dict[str, Any]]) -> None:
 
 
 def timed(model: Classifier | None, texts: list[str]) -> float:
+    """Processor seconds of labelling the texts, or of reading them alone."""
     used = time.process_time()
     model.predict(texts) if model else features.rows(texts)
     return time.process_time() - used
 
 
 def main() -> None:
+    """Parses words and runs the parts."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -320,9 +376,13 @@ def main() -> None:
         "--vectors", type=Path, default=Path("vectors.npz"), help="kept vectors; items without are made"
     )
     parser.add_argument("--only", nargs="*", help="benchmarks to use; default: all")
-    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--folds", type=int, default=FOLDS, help="folds that are tested, of five")
     given = parser.parse_args()
-    parts = given.parts or ["fields", "transfer", "speed"]
+    parts = given.parts or ["fields", "transfer", "levels", "speed"]
+    if "levels" in parts:
+        scales(given.data)
+    if parts == ["levels"]:
+        return
     items = [item for item in gold(given.data) if not given.only or item["benchmark"] in given.only]
     methods: list[Any] = [Majority(), Ours()]
     if importlib.util.find_spec("sklearn"):
@@ -330,7 +390,7 @@ def main() -> None:
     if given.encoder:
         methods.append(Ours(vectors_of(items, given.vectors)))
     if "fields" in parts:
-        fields(items, methods, range(1 if given.quick else FOLDS))
+        fields(items, methods, range(given.folds))
     if "transfer" in parts:
         transfer(items, [method for method in methods if isinstance(method, Ours)])
     if "speed" in parts:

@@ -29,6 +29,26 @@ ledger_app = typer.Typer(
 )
 app.add_typer(ledger_app, name="ledger")
 
+annotate = typer.Typer(
+    help="Field, level and grade of items on their own: fit and test a classifier, use it, measure difficulty.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+app.add_typer(annotate, name="annotate")
+
+FilesArgument = Annotated[
+    list[Path], typer.Argument(help="Labelled items, in any format of seeds.", metavar="FILE...")
+]
+TaxonomyOption = Annotated[
+    Path | None, typer.Option(help="Your own disciplines and fields; default: the built-in.", metavar="FILE")
+]
+CrosswalkOption = Annotated[
+    str | None,
+    typer.Option(help="The field column holds this benchmark's subjects, such as mmlu.", metavar="NAME"),
+]
+ConfidenceOption = Annotated[
+    float, typer.Option(help="Probability under which a field is Other (0..1).", min=0, max=1)
+]
 RecipeArgument = Annotated[Path, typer.Argument(help="The recipe, a YAML file.", metavar="RECIPE")]
 RunArgument = Annotated[Path, typer.Argument(help="The run folder.", metavar="RUN")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
@@ -204,6 +224,83 @@ def export(
     count = export_lines(run, where, out)
     if out is not None:
         print(f"{count:,} lines in {out}")
+@annotate.command("fit")
+def annotate_fit(
+    files: FilesArgument,
+    out: Annotated[Path, typer.Option(help="Folder for the classifier.", metavar="MODEL")],
+    taxonomy: TaxonomyOption = None,
+    crosswalk: CrosswalkOption = None,
+    encoder: Annotated[
+        str | None, typer.Option(help="e5-small adds sentence vectors (an extra).", metavar="NAME")
+    ] = None,
+    json: JsonOption = False,
+) -> None:
+    """Fit a classifier for field, level and grade to labelled files."""
+    from boostqa.annotation.commands import fit_model
+    from boostqa.report.annotation import tell_fit
+
+    found = fit_model(files, out, taxonomy=taxonomy, benchmark=crosswalk, encoder=encoder)
+    tell_fit(found, out, as_json=json)
+
+
+@annotate.command("eval")
+def annotate_eval(
+    gold: Annotated[
+        list[Path], typer.Option(help="Labelled items; may be given several times.", metavar="FILE")
+    ],
+    model: Annotated[Path, typer.Option(help="Folder that `annotate fit` wrote.", metavar="MODEL")],
+    taxonomy: TaxonomyOption = None,
+    crosswalk: CrosswalkOption = None,
+    min_confidence: ConfidenceOption = 0.4,
+    run: Annotated[
+        Path | None, typer.Option(help="Keep the numbers in this run, for its report.", metavar="RUN")
+    ] = None,
+    json: JsonOption = False,
+) -> None:
+    """Test a classifier against gold labels: accuracy, kappa, macro-F1, calibration, confusions, per language."""
+    from boostqa.annotation.commands import eval_model
+    from boostqa.report.annotation import keep, tell_eval
+
+    found = eval_model(gold, model, taxonomy=taxonomy, benchmark=crosswalk, min_confidence=min_confidence)
+    if run:
+        keep(run, found)
+    tell_eval(found, as_json=json)
+
+
+@annotate.command("apply")
+def annotate_apply(
+    files: FilesArgument,
+    model: Annotated[Path, typer.Option(help="Folder that `annotate fit` wrote.", metavar="MODEL")],
+    out: Annotated[Path, typer.Option(help="JSON lines to write.", metavar="FILE")],
+    taxonomy: TaxonomyOption = None,
+    min_confidence: ConfidenceOption = 0.4,
+    json: JsonOption = False,
+) -> None:
+    """Label items with a fitted classifier; what it is not sure of is Other, with the reason."""
+    from boostqa.annotation.commands import apply_model
+    from boostqa.report.annotation import tell_apply
+
+    found = apply_model(files, model, out, taxonomy=taxonomy, min_confidence=min_confidence)
+    tell_apply(found, out, as_json=json)
+
+
+@annotate.command("measure")
+def annotate_measure(
+    files: Annotated[
+        list[Path],
+        typer.Argument(help="JSON lines with id, solver, solved and tried.", metavar="FILE..."),
+    ],
+    out: Annotated[Path, typer.Option(help="JSON lines to write.", metavar="FILE")],
+    slopes: Annotated[
+        bool, typer.Option("--slopes", help="A slope for each solver (2PL); default: one for all (1PL).")
+    ] = False,
+    json: JsonOption = False,
+) -> None:
+    """Measure difficulty with its standard error from who solved what, by an item-response fit."""
+    from boostqa.annotation.commands import measure
+    from boostqa.report.annotation import tell_measure
+
+    tell_measure(measure(files, out, "2PL" if slopes else "1PL"), out, as_json=json)
 
 
 @app.command()

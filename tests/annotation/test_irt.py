@@ -43,7 +43,7 @@ def test_more_tries_are_surer_and_none_say_nothing():
 
 def test_who_solved_it_counts_not_only_how_often():
     # One item solved by the strong solver alone, another by the weak one alone: equal pass rates.
-    hard, solved, tried = simulated(2000, [-1.5, 1.5], [0.8, 2.0], 6)
+    _, solved, tried = simulated(2000, [-1.5, 1.5], [0.8, 2.0], 6)
     found = fit(np.vstack([[[0, 6], [6, 0]], solved]), np.vstack([[[6, 6], [6, 6]], tried]), "2PL")
     assert found.difficulty[1] > found.difficulty[0] + 0.3
 

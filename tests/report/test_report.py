@@ -12,6 +12,7 @@ import pytest
 from boostqa.errors import UserError
 from boostqa.pipeline import PIPELINE
 from boostqa.report import finish, write_report
+from boostqa.report.annotation import KEPT, keep
 from boostqa.report.facts import items_of, released_of
 from boostqa.report.html import clean, context, duration
 from boostqa.report.numbers import collect
@@ -196,3 +197,16 @@ def test_finish_prints_what_came_out_and_what_next(finished: Run, capsys: pytest
     assert Path(found["card"]).exists()
     assert found["cost_per_accepted"] is None
     assert found["short"] <= found["quota"]
+
+
+def test_an_evaluation_against_gold_is_shown(finished: Run, tmp_path: Path) -> None:
+    seen = {"n": 120, "accuracy": 0.8, "low": 0.72, "high": 0.86, "kappa": 0.78, "calibration_error": 0.031}
+    keep(finished.root, {"items": 120, "rows": [{"label": "field", "language": "zh", **seen}]})
+    try:
+        text = Page(write_report(finished.root).read_text(encoding="utf-8")).text
+    finally:
+        (finished.root / KEPT).unlink()
+    assert "A classifier against 120 gold items" in text
+    assert "field zh 120 80% 72% to 86% 0.78 calibration error 0.031" in text
+    with pytest.raises(UserError):
+        keep(tmp_path / "none", {})

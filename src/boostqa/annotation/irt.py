@@ -24,6 +24,8 @@ _GRID = 61
 _REACH = 5.0
 _CHUNK = 20_000
 _STEPS = 500
+CUTS = (-1.2, -0.4, 0.4, 1.2)
+"""Difficulties between H1, H2, ... H5: of items as a whole, 12, 23, 31, 23 and 12 percent."""
 _SLOPE_PRIOR = 0.5
 """Standard deviation of ln a_j around 0.5 in the prior: keeps the slope of a solver with few tries finite."""
 

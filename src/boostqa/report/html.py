@@ -17,6 +17,7 @@ from markupsafe import Markup
 from boostqa.pipeline import Part, part_of
 from boostqa.record import Record
 from boostqa.report import charts, sections, trust
+from boostqa.report.annotation import kept
 from boostqa.report.facts import Released, items_of, released_of, seeds_of, states
 from boostqa.report.numbers import collect
 from boostqa.report.samples import Example, accepted_samples, drop_examples, dropped_for, in_turns
@@ -73,6 +74,7 @@ def context(run: Run) -> dict[str, Any]:
         "ladder": trust.ladder(rows),
         "evidence": trust.evidence(released),
         "spending": sections.spending(rows),
+        "annotation": kept(run.root),
         "agreement": trust.agreement(states(run, "head", "annotate", "fit")),
         "comparisons": comparisons(seeds, released),
         "audit": trust.contamination(_indexes(run), rows, items),

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import msgspec
 from pydantic import Field
 
+from boostqa.annotation.bulk import HEADS, Guess, guesses
 from boostqa.flows.label import ASSETS, Labelling, combined_level, label, placed, text_of
 from boostqa.identity import unit
 from boostqa.record import Labels, Record
@@ -29,8 +30,6 @@ from boostqa.text.allot import even_shares
 from boostqa.text.intervals import wilson
 
 if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
     import pyarrow as pa
 
     from boostqa.annotation.classifier import Encoder
@@ -38,8 +37,6 @@ if TYPE_CHECKING:
 UNLABELLED = "unlabelled"
 NOT_SELF_CONTAINED = "not_self_contained"
 
-HEADS = ("field", "level", "grade")
-"""What classifiers are fitted for."""
 _FIT_CHARS = 4000
 """Characters of a text that the classifier reads: the beginning says what it is about."""
 _FIT_ITEMS = 20_000
@@ -280,60 +277,43 @@ class _Guesses:
     def __init__(
         self, records: list[Record], rows: dict[str, dict[str, Any]], state: State, stage: Annotate
     ) -> None:
-        self.min_confidence = stage.config.min_confidence
-        self.languages = set(state.get("languages", ()))
-        self.found: dict[str, tuple[tuple[str, ...], npt.NDArray[np.float32]]] = {}
-        self.place = {record.id: i for i, record in enumerate(records)}
+        self.found: dict[str, Guess] = {}
         whole = {i for i, row in rows.items() if all(row[h] or row[f"gold_{h}"] for h in HEADS)}
-        if whole.issuperset(self.place):
+        if whole.issuperset(record.id for record in records):
             return
         from boostqa.annotation.classifier import Classifier
-        from boostqa.annotation.features import rows as features_of
 
-        texts = [text_of(record)[:_FIT_CHARS] for record in records]
-        features = features_of(texts)
+        heads = {}
         for head, plain in state["heads"].items():
             if plain["fitted"]:
                 weights = {"weights": state[f"{head}_weights"]}
                 made = stage.encoder() if plain.get("encoder") else None
-                classifier = Classifier.from_state(plain | weights, made)
-                self.found[head] = classifier.labels, classifier.predict(texts, features)
+                heads[head] = Classifier.from_state(plain | weights, made)
+        texts = [text_of(record)[:_FIT_CHARS] for record in records]
+        languages = [record.language for record in records]
+        known, least = set(state.get("languages", ())), stage.config.min_confidence
+        found = guesses(heads, texts, languages, known, least, load()) if heads else []
+        self.found = {record.id: guess for record, guess in zip(records, found, strict=False)}
 
     def fill(self, record: Record, labels: Labels) -> Labels:
         """`labels` with what is missing filled in by the classifiers, where there are any."""
-        known = record.language in self.languages
-        if labels.field is None and "field" in self.found:
-            labels = self._field(record, labels, known)
-        # A language that no example had: no guess at all.
-        level, grade = (self._best(record, head) if known else None for head in ("level", "grade"))
+        guess = self.found.get(record.id, Guess())
+        if labels.field is None and guess.field:
+            labels = msgspec.structs.replace(
+                labels,
+                field=guess.field,
+                discipline=guess.discipline,
+                stem=load().stem(guess.field) if guess.field != OTHER else None,
+                field_confidence=guess.confidence,
+                labeller="classifier",
+            )
         if labels.field is None:
             return labels
-        if labels.level is None and level:
-            labels = msgspec.structs.replace(labels, level=level, level_rubric=level)
-        return labels if labels.grade or not grade else msgspec.structs.replace(labels, grade=grade)
-
-    def _field(self, record: Record, labels: Labels, known: bool) -> Labels:
-        names, probabilities = self.found["field"]
-        row = probabilities[self.place[record.id]]
-        tree, best = load(), int(row.argmax())
-        found: dict[str, Any] = {"field": OTHER, "discipline": OTHER}
-        if known and row[best] >= self.min_confidence:
-            found = placed(names[best], tree)
-        elif known:
-            # Not sure of the field, but perhaps of its discipline.
-            sums: Counter[str] = Counter()
-            for name, probability in zip(names, row, strict=True):
-                sums[tree.parent(name)] += float(probability)  # type: ignore[assignment]
-            discipline, total = sums.most_common(1)[0]
-            found["discipline"] = discipline if total >= self.min_confidence else OTHER
-        confidence = round(float(row[best]), 4)
-        return msgspec.structs.replace(labels, field_confidence=confidence, labeller="classifier", **found)
-
-    def _best(self, record: Record, head: str) -> str | None:
-        if head not in self.found:
-            return None
-        names, probabilities = self.found[head]
-        return names[int(probabilities[self.place[record.id]].argmax())]
+        if labels.level is None and guess.level:
+            labels = msgspec.structs.replace(labels, level=guess.level, level_rubric=guess.level)
+        return (
+            labels if labels.grade or not guess.grade else msgspec.structs.replace(labels, grade=guess.grade)
+        )
 
 
 def _stratum(record: Record) -> str:

@@ -1,0 +1,107 @@
+"""From a classifier's probabilities to labels: the two likeliest fields, discipline, level, grade; or `Other`, and why.
+
+Never a confident guess where there is nothing to go by: a text of which the classifier knows nothing, a language that
+no example had, or a probability under the threshold gives the field `Other` and a reason, so that a caller can ask a
+model instead. The discipline is named where its fields together reach the threshold. Knows nothing of records.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+import msgspec
+
+from boostqa.annotation import features
+from boostqa.taxonomy import OTHER, Taxonomy
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    from boostqa.annotation.classifier import Classifier
+
+HEADS = ("field", "level", "grade")
+"""What classifiers are fitted for."""
+Why = Literal["", "unsure", "unknown_text", "unknown_language"]
+
+
+class Guess(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What the classifiers say of one text."""
+
+    field: str | None = None
+    """A leaf of the taxonomy or `Other`; None where no classifier for fields is there."""
+    discipline: str | None = None
+    confidence: float = 0.0
+    """Calibrated probability of the likeliest field, 0..1, also where `field` is `Other`."""
+    second: str | None = None
+    """The second likeliest field."""
+    second_confidence: float = 0.0
+    level: str | None = None
+    grade: str | None = None
+    why: Why = ""
+    """Why the field is `Other`; empty where it is not."""
+
+
+def guesses(
+    heads: Mapping[str, Classifier],
+    texts: Sequence[str],
+    languages: Sequence[str | None],
+    known: Collection[str],
+    min_confidence: float,
+    tree: Taxonomy,
+) -> list[Guess]:
+    """A guess for each text.
+
+    Args:
+        heads: classifiers by the names of `HEADS`; any may be missing.
+        texts: questions with their options, or passages.
+        languages: ISO 639-1 code of each, None where it is not known.
+        known: languages that the examples had.
+        min_confidence: probability under which a field or discipline is `Other`, 0..1.
+        tree: where the fields' disciplines stand.
+    """
+    rows = features.rows(texts)
+    chances = {head: heads[head].predict(texts, rows) for head in HEADS if head in heads}
+    told = {head: heads[head].sparse.known(rows) for head in chances}
+    found = []
+    for place, language in enumerate(languages):
+        # Too little to tell the language, such as a bare formula, is no strange language.
+        seen = language is None or language in known
+        labels: dict[str, Any] = {
+            head: heads[head].labels[int(chances[head][place].argmax())]
+            for head in ("level", "grade")
+            if head in chances and seen and told[head][place]
+        }
+        if "field" not in chances:
+            found.append(Guess(**labels))
+            continue
+        why: Why = "" if seen and told["field"][place] else "unknown_language" if not seen else "unknown_text"
+        field = _field(heads["field"].labels, chances["field"][place], why, min_confidence, tree)
+        found.append(msgspec.structs.replace(field, **labels))
+    return found
+
+
+def _field(
+    names: tuple[str, ...], chances: npt.NDArray[np.float32], why: Why, least: float, tree: Taxonomy
+) -> Guess:
+    import numpy as np
+
+    first, second = (int(place) for place in np.argsort(-chances, kind="stable")[:2])
+    sure: dict[str, Any] = {
+        "confidence": round(float(chances[first]), 4),
+        "second_confidence": round(float(chances[second]), 4),
+    }
+    found = Guess(field=OTHER, discipline=OTHER, second=names[second], why=why, **sure)
+    if why:
+        return found
+    if chances[first] >= least:
+        return msgspec.structs.replace(found, field=names[first], discipline=tree.parent(names[first]))
+    # Not sure of the field, but perhaps of its discipline.
+    above: dict[str, float] = {}
+    for name, chance in zip(names, chances.tolist(), strict=True):
+        above[tree.parent(name)] = above.get(tree.parent(name), 0.0) + chance
+    discipline = max(sorted(above), key=lambda name: above[name])
+    return msgspec.structs.replace(
+        found, why="unsure", discipline=discipline if above[discipline] >= least else OTHER
+    )
