@@ -196,7 +196,7 @@ class Plain:
             tokenizer=words, token_pattern=None, ngram_range=(1, 2), sublinear_tf=True
         )
         inputs = vectorizer.fit_transform([items[i]["text"] for i in train])
-        model = LogisticRegression(C=10, tol=1e-3, max_iter=200).fit(
+        model = LogisticRegression(C=10, tol=1e-3, max_iter=60).fit(
             inputs, [items[i]["field"] for i in train]
         )
         return list(model.classes_), model.predict_proba(
@@ -273,7 +273,7 @@ HEAD = "method           part       label           n accuracy   (95%)        ka
 
 
 def fields(items: list[dict[str, Any]], methods: list[Any], folds: range) -> None:
-    """Cross-validation of every method in the same folds, then the confusions and rare fields of the last."""
+    """Cross-validation of every method in the same folds, the confusions of each, and the rare fields."""
     fold = np.array([item["fold"] for item in items])
     groups_of = len({item["group"] for item in items})
     distinct = len({item["field"] for item in items})
@@ -289,8 +289,10 @@ def fields(items: list[dict[str, Any]], methods: list[Any], folds: range) -> Non
         ]
         show(method.name, items, results)
         print(f"{method.name:16} {time.process_time() - used:.0f} s of processor time")
-    last = row_of(items, "field", results)["agreement"]
-    print("most confused (gold -> found):", "; ".join(f"{a} -> {b} {n}" for a, b, n in last.confused))
+        wrong = row_of(items, "field", results)["agreement"].confused
+        print(
+            "  most confused (gold -> found):", "; ".join(f"{a} -> {b} {n}" for a, b, n in wrong), flush=True
+        )
     count = Counter(item["field"] for item in items)
     print(
         "fields with fewer than 50 gold items:",
@@ -385,10 +387,10 @@ def main() -> None:
         return
     items = [item for item in gold(given.data) if not given.only or item["benchmark"] in given.only]
     methods: list[Any] = [Majority(), Ours()]
-    if importlib.util.find_spec("sklearn"):
-        methods.insert(1, Plain())
     if given.encoder:
         methods.append(Ours(vectors_of(items, given.vectors)))
+    if importlib.util.find_spec("sklearn"):
+        methods.append(Plain())
     if "fields" in parts:
         fields(items, methods, range(given.folds))
     if "transfer" in parts:

@@ -29,6 +29,10 @@ class Labels(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Leaf of the taxonomy."""
     field_confidence: float | None = None
     """Probability in 0..1 that `field` is right, by whoever labelled it (see `labeller`)."""
+    field_second: str | None = None
+    """The leaf that would be right if `field` is not, by the same labeller."""
+    field_second_confidence: float | None = None
+    """Probability in 0..1 that it is `field_second` instead."""
     secondary_fields: list[str] = []
     """Further leaves of an item that crosses disciplines."""
     stem: Literal["core", "extended", "no"] | None = None

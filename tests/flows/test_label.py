@@ -13,6 +13,8 @@ ITEM = Record(
 WHOLE = {
     "field": "Physics",
     "confidence": 0.8,
+    "second_field": "Chemistry",
+    "second_confidence": 0.1,
     "secondary_fields": ["Chemistry", "Physics", "Other"],
     "level": "H1",
     "grade": "middle",
@@ -39,6 +41,7 @@ def test_one_pass_gives_field_parent_stem_level_and_grade():
         "middle",
     )
     assert (labels.field_confidence, labels.secondary_fields) == (0.8, ["Chemistry"])
+    assert (labels.field_second, labels.field_second_confidence) == ("Chemistry", 0.1)
     assert (labels.knowledge_points, labels.labeller) == (["boiling point"], "llm:m")
     assert (found.language, found.self_contained, found.failure) == ("en", True, "")
 
@@ -52,6 +55,8 @@ def test_votes_majority_for_the_field_median_for_the_level():
     labels = run(model, votes=3).labels
     assert (labels.field, labels.level) == ("Physics", "H3")
     assert labels.field_confidence == pytest.approx(0.8 * 2 / 3, abs=1e-4)
+    assert labels.field_second == "Chemistry"
+    assert labels.field_second_confidence == pytest.approx((0.8 + 0.1 + 0.1) / 3, abs=1e-4)
     assert {request.sample for request in model.asked} == {0, 1, 2}
     assert all(request.temperature > 0 for request in model.asked)
 

@@ -62,6 +62,8 @@ def reply(request, wrong=()):
     return {
         "field": field,
         "confidence": 0.9,
+        "second_field": "Chemistry",
+        "second_confidence": 0.1,
         "secondary_fields": [],
         "level": "H2" if field == "Physics" else "H1",
         "grade": "high",
@@ -227,3 +229,19 @@ def test_the_sample_depends_on_ids_alone_and_spreads_over_sources():
 def test_labels_are_those_of_the_taxonomy():
     found = run(seeds(6), Scripted("m", label=reply))
     assert all(record.labels.field in load() for record in found.kept)
+
+
+def test_confidence_is_calibrated_by_gold_where_there_is_enough():
+    gold = [Labels(field=name) for name in WORDS]
+    records = [seed(i, list(WORDS)[i % 3], gold=gold[i % 3]) for i in range(90)]
+    wrong = {record.question for record in records[:45]}
+    found = run(records, Scripted("m", label=lambda request: reply(request, wrong)))
+    told = found.states["fit"]["confidence"]
+    # It says 0.9 and is right half the time.
+    assert (told["n"], told["error"]) == (90, pytest.approx(0.4, abs=0.001))
+    assert told["error_after"] < 0.1
+    assert {0.4 < record.labels.field_confidence < 0.6 for record in found.kept} == {True}
+    few = run(records[:20], Scripted("m", label=lambda request: reply(request, wrong)))
+    assert few.states["fit"]["confidence"]["curve"] is None
+    assert {record.labels.field_confidence for record in few.kept} == {0.9}
+    assert {record.labels.field_second for record in few.kept} == {"Chemistry"}

@@ -389,6 +389,8 @@ def test_hardness_is_measured_even_when_the_answer_is_vouched_for():
 LABELS = {
     "field": "Physics",
     "confidence": 0.9,
+    "second_field": "Chemistry",
+    "second_confidence": 0.1,
     "secondary_fields": [],
     "level": "H3",
     "grade": "middle",

@@ -231,7 +231,7 @@ def fit(
     found, where = _held_out(rows, inputs, truth, folds, len(names))
     scale = _pool(found, truth[where])
     chance = softmax(scale[0] * found[0] + scale[1] * found[1])
-    curve = _platt(chance.max(axis=1), chance.argmax(axis=1) == truth[where])
+    curve = platt(chance.max(axis=1), chance.argmax(axis=1) == truth[where])
     chance = _corrected(chance, curve)
     trial = Trial(
         [names[t] for t in truth[where]],
@@ -283,7 +283,7 @@ def _pool(logits: tuple[Floats, Floats], truth: Ints) -> tuple[float, float]:
     return one, two
 
 
-def _odds(confidence: Floats) -> Floats:
+def _odds(confidence: npt.NDArray[np.floating]) -> Floats:
     import numpy as np
 
     clipped = np.clip(confidence, 1e-4, 1 - 1e-4)
@@ -291,7 +291,7 @@ def _odds(confidence: Floats) -> Floats:
     return found
 
 
-def _platt(confidence: Floats, hit: npt.NDArray[np.bool_]) -> tuple[float, float]:
+def platt(confidence: npt.NDArray[np.floating], hit: npt.NDArray[np.bool_]) -> tuple[float, float]:
     """Slope and offset under which the hits are most likely, by Newton's method.
 
     Targets are Platt's, a little inside 0 and 1, and a weak prior holds slope 1 and offset 0 where there is little.
@@ -310,6 +310,14 @@ def _platt(confidence: Floats, hit: npt.NDArray[np.bool_]) -> tuple[float, float
     return max(0.1, float(found[0])), float(found[1])
 
 
+def curved(confidence: npt.NDArray[np.floating], curve: tuple[float, float]) -> Floats:
+    """Confidences moved along a curve that `platt` found."""
+    import numpy as np
+
+    found: Floats = 1 / (1 + np.exp(-(curve[0] * _odds(confidence) + curve[1])))
+    return found
+
+
 def _corrected(chances: Floats, curve: tuple[float, float]) -> Floats:
     """The largest of each row moved along the curve, the others scaled to what is left; the order stays."""
     import numpy as np
@@ -317,7 +325,7 @@ def _corrected(chances: Floats, curve: tuple[float, float]) -> Floats:
     top = chances.argmax(axis=1)
     rows = np.arange(len(chances))
     before = chances[rows, top]
-    after = 1 / (1 + np.exp(-(curve[0] * _odds(before) + curve[1])))
+    after = curved(before, curve)
     others = (1 - after) / np.maximum(1 - before, 1e-6)
     result = chances * others[:, None]
     # A label that was the most likely one stays it.

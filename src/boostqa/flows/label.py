@@ -108,12 +108,15 @@ async def _whole(model: Model, record: Record, votes: int, tree: Taxonomy) -> La
     backing = [item for item in found if item["field"] == field]
     confidence = share * math.fsum(item["confidence"] for item in backing) / len(backing)
     level = _median([item["level"] for item in found], [entry.name for entry in levels()])
+    second, doubt = _second(found, field)
     others = [name for name in backing[0]["secondary_fields"] if name != field and name != OTHER]
     own, _ = _majority([item["self_contained"] for item in found])
     return Labelling(
         labels=Labels(
             **placed(field, tree),
             field_confidence=round(min(1.0, max(0.0, confidence)), 4),
+            field_second=second,
+            field_second_confidence=doubt,
             secondary_fields=list(dict.fromkeys(others)),
             level=level,
             level_rubric=level,
@@ -125,6 +128,21 @@ async def _whole(model: Model, record: Record, votes: int, tree: Taxonomy) -> La
         language=iso_code(str(backing[0]["language"])),
         self_contained=own,
     )
+
+
+def _second(found: Sequence[dict[str, Any]], field: str) -> tuple[str | None, float | None]:
+    """The runner-up of all samples and its mean confidence: their other choices count as much as their second ones."""
+    sums: Counter[str] = Counter()
+    for item in found:
+        sums[item["field"]] += item["confidence"]
+        if item["second_field"] != item["field"]:
+            sums[item["second_field"]] += item["second_confidence"]
+    del sums[field]
+    sums.pop(OTHER, None)
+    if not sums:
+        return None, None
+    name, total = max(sorted(sums.items()), key=lambda pair: pair[1])
+    return name, round(min(1.0, total / len(found)), 4)
 
 
 async def _stepwise(model: Model, record: Record, votes: int, tree: Taxonomy, known: Labels) -> Labelling:
@@ -240,6 +258,8 @@ def _schema(tree: Taxonomy) -> dict[str, Any]:
         {
             "field": field,
             "confidence": {"type": "number", "minimum": 0, "maximum": 1},
+            "second_field": field,
+            "second_confidence": {"type": "number", "minimum": 0, "maximum": 1},
             "secondary_fields": {"type": "array", "items": field, "maxItems": 2},
             "level": common["level"],
             "grade": common["grade"],

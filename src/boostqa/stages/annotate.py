@@ -21,13 +21,13 @@ import msgspec
 from pydantic import Field
 
 from boostqa.annotation.bulk import HEADS, Guess, guesses
+from boostqa.annotation.trust import agreement_with_gold, calibrated, confidence_of, share_of
 from boostqa.flows.label import ASSETS, Labelling, combined_level, label, placed, text_of
 from boostqa.identity import unit
 from boostqa.record import Labels, Record
 from boostqa.stage import Gather, Kit, Map, Stage, StageConfig, State, Step
 from boostqa.taxonomy import OTHER, grades, levels, load
 from boostqa.text.allot import even_shares
-from boostqa.text.intervals import wilson
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -48,6 +48,8 @@ _ROWS = {
     "field": "string",
     "discipline": "string",
     "confidence": "double",
+    "field_second": "string",
+    "second_confidence": "double",
     "secondary_fields": "list<string>",
     "level": "string",
     "grade": "string",
@@ -170,7 +172,8 @@ class Annotate(Stage):
             "items": items,
             "labelled": labelled,
             "failed": failed,
-            "agreement": _agreement(asked),
+            "agreement": agreement_with_gold(asked),
+            "confidence": confidence_of(asked),
             "heads": {},
         }
         if labelled == items:
@@ -202,7 +205,7 @@ class Annotate(Stage):
         heads[head] = plain | {
             "fitted": True,
             "examples": len(known),
-            "tested": _share(trial.correct, len(trial.truth)),
+            "tested": share_of(trial.correct, len(trial.truth)),
             "calibration_error": round(trial.calibration_error, 4),
         }
         return {f"{head}_weights": weights}
@@ -216,12 +219,13 @@ class Annotate(Stage):
     def _apply(self, records: list[Record], kit: Kit) -> Iterable[Record]:
         rows = {row["id"]: row for row in _label_rows([kit.rows("label")])}
         guesses = _Guesses(records, rows, kit.state("fit"), self)
+        curve = kit.state("fit")["confidence"]["curve"]
         for record in records:
             row = rows.get(record.id)
             if row and self._sure_not_alone(row, record):
                 yield record.drop(kit.entry, NOT_SELF_CONTAINED, f"says {row['labeller']}")
                 continue
-            labels = self._own_labels(row) if row else Labels()
+            labels = self._own_labels(row, curve) if row else Labels()
             labels = guesses.fill(record, labels)
             if labels.field is None:
                 why = row["failure"] if row else ""
@@ -238,7 +242,7 @@ class Annotate(Stage):
                 language=record.language or (row["found_language"] if row else None),
             )
 
-    def _own_labels(self, row: dict[str, Any]) -> Labels:
+    def _own_labels(self, row: dict[str, Any], curve: list[float] | None) -> Labels:
         """Labels of a record that was labelled itself, by a model or by whoever made the seed."""
         field = self._stands(row, "field")
         if field is None:
@@ -247,7 +251,9 @@ class Annotate(Stage):
         level = self._stands(row, "level")
         return Labels(
             **placed(field, load()),
-            field_confidence=1.0 if gold else row["confidence"],
+            field_confidence=1.0 if gold else calibrated(row["confidence"], curve),
+            field_second=None if gold else row["field_second"],
+            field_second_confidence=None if gold else row["second_confidence"],
             secondary_fields=row["secondary_fields"] or [],
             level=combined_level(level, None, None),
             level_rubric=level,
@@ -305,6 +311,8 @@ class _Guesses:
                 discipline=guess.discipline,
                 stem=load().stem(guess.field) if guess.field != OTHER else None,
                 field_confidence=guess.confidence,
+                field_second=guess.second,
+                field_second_confidence=guess.second_confidence,
                 labeller="classifier",
             )
         if labels.field is None:
@@ -344,6 +352,8 @@ def _row(record: Record, found: Labelling, gold: Labels, text: str | None) -> di
         "field": labels.field,
         "discipline": labels.discipline,
         "confidence": labels.field_confidence,
+        "field_second": labels.field_second,
+        "second_confidence": labels.field_second_confidence,
         "secondary_fields": labels.secondary_fields,
         "level": labels.level_rubric,
         "grade": labels.grade,
@@ -360,21 +370,3 @@ def _row(record: Record, found: Labelling, gold: Labels, text: str | None) -> di
 def _label_rows(tables: Iterable[pa.Table]) -> Iterable[dict[str, Any]]:
     for table in tables:
         yield from table.to_pylist()
-
-
-def _agreement(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """Model against gold, per label: items with both, how many agree, the share and its 95% interval."""
-    found = {}
-    for head in ("discipline", *HEADS):
-        both = [row for row in rows if row[head] and row[f"gold_{head}"] and row["labeller"]]
-        found[head] = _share(sum(row[head] == row[f"gold_{head}"] for row in both), len(both))
-    order = [entry.name for entry in levels()]
-    told = [(row["level"], row["gold_level"]) for row in rows if row["level"] and row["gold_level"]]
-    gaps = [abs(order.index(own) - order.index(gold)) for own, gold in told]
-    found["level"]["within_one"] = sum(gap <= 1 for gap in gaps)
-    return found
-
-
-def _share(correct: int, n: int) -> dict[str, Any]:
-    low, high = wilson(correct, n)
-    return {"n": n, "correct": correct, "share": correct / n if n else None, "low": low, "high": high}

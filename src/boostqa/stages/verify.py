@@ -291,7 +291,8 @@ class Verify(Stage):
         kind = record.question_type or found.question_type
         told = {name: value for name, value in msgspec.structs.asdict(found.labels).items() if value}
         if inherited and told.get("field") != inherited["field"]:
-            told.pop("field_confidence", None)
+            for name in ("field_confidence", "field_second", "field_second_confidence"):
+                told.pop(name, None)
         record = record.relabel(**(told | inherited))
         return record.edit(kit.entry, action, detail[:300], question_type=kind), found.failure
 

@@ -151,6 +151,8 @@ def _label(job: Job) -> Result:
             "discipline": discipline,
             "field": field,
             "confidence": round(sure, 2),
+            "second_field": _other(job, "second_field", field, truths.fields()),
+            "second_confidence": round((1 - sure) / 2, 2),
             "level": level,
             "grade": grade,
             "secondary_fields": list(truth.secondary),
