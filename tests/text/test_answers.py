@@ -266,3 +266,7 @@ def test_leaks() -> None:
     assert not leaks("4 apples and 4 more make how many in twos?", "4")
     assert not leaks("Which organelle makes ATP?", "mitochondrion")
     assert not leaks("x", "")
+
+
+def test_answers_that_vary_state_none() -> None:
+    assert final("Answers will vary.") == ""

@@ -119,7 +119,9 @@ def _marked(page: str) -> str:
         page = _TEX_SCRIPT.sub(lambda m: _dollars(m[2], "display" in m[1]), page)
     if "<math" in page or ":math" in page:
         page = _MATH.sub(_math, page)
-    page = _MARKS.sub(_mark, page.replace("</a>", f"{_LINKED}</a>"))
+    # Sphinx puts an empty block beside each line break of a program.
+    page = page.replace('<div class="newline"></div>', "").replace("</a>", f"{_LINKED}</a>")
+    page = _MARKS.sub(_mark, page)
     if "<table" in page:
         page = _TABLE.sub(_table, page)
     for kind in ("ul", "ol"):

@@ -67,9 +67,9 @@ def items(text: str, heading: list[str] | None = None, line: int | None = None) 
     found = exercises.pairs(text)
     if found:
         parts = text.split("\n")
-        for pair in found:
-            yield _raw(item(pair.row, line or pair.line + 1), [*(heading or []), *pair.heading])
-            for gone in pair.lines:
+        for exercise in found:
+            yield _raw(item(exercise.row, line or exercise.line + 1), [*(heading or []), *exercise.heading])
+            for gone in exercise.lines:
                 parts[gone] = ""
         text = "\n".join(parts)
     if not _Q_ANYWHERE.search(text):

@@ -25,7 +25,7 @@ _LEAD = re.compile(
     re.IGNORECASE,
 )
 _MARKER = re.compile(
-    r"(?:^|[\n.,;，。；]|\b(?:so|thus|therefore|hence)\b|所以|因此|故|则)\W{0,4}(?:(?:the\s+)?(?:final\s+|correct\s+)?answer(?:\s+is)?\s*[:：]?|答案(?:是|为)?\s*[:：]?|故?选)\W{0,4}\s*([^\n]+)",
+    r"(?:^|[\n.,;，。；]|\b(?:so|thus|therefore|hence)\b|所以|因此|故|则)\W{0,4}(?:(?:the\s+)?(?:final\s+|correct\s+)?answer\b(?:\s+is)?\s*[:：]?|答案(?:是|为)?\s*[:：]?|故?选)\W{0,4}\s*([^\n]+)",
     re.IGNORECASE,
 )
 _MATHS = re.compile(r"[\d\\^_=<>+*/{}\[\]|√π∞±]")

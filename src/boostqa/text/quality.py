@@ -39,7 +39,7 @@ _ITS_OWN = re.compile(r"passage|text|article|paragraph|excerpt|author|文|段|�
 """A reference that the question itself may answer, by quoting the text after a line break."""
 _TABLE = re.compile(r"\\begin\{tabular\}|^\s*\|.*\|", re.MULTILINE)
 _REMNANT = re.compile(
-    r"as an ai\b|as a language model|i(?:'m| am) (?:sorry|unable|happy to)|"
+    r"as an ai\b|as a language model|i(?:'m| am) (?:sorry,? (?:but|i)\b|unable to|happy to (?:help|assist))|"
     r"^\s*(?:sure|certainly|of course)[!,.]|</?think>|<\|[a-z_]+\|>|\bhere(?:'s| is) (?:a|the|your) "
     r"(?:question|answer)|"
     r"作为(?:一个)?(?:AI|人工智能|语言模型)",
@@ -195,7 +195,7 @@ def _shape_problems(text: str, measures: tuple[Measures, Measures], rules: Rules
 
 def _word_problems(bare: Measures, rules: Rules) -> list[str]:
     found = []
-    if (rules.needs_signs and not bare.signs and bare.words) or (
+    if (rules.needs_signs and not bare.signs and bare.words >= 20) or (
         bare.spaced >= 20 and bare.stop < rules.stop_words
     ):
         found.append("no_sentences")
@@ -220,7 +220,7 @@ def _line_problems(text: str, bare: Measures, rules: Rules) -> list[str]:
         found.append("ellipses")
     if ("http" in text or "](" in text) and estimate_tokens(_LINK.sub("", text)) < MIN_TOKENS // 2:
         found.append("links_only")
-    long_ = [line for line in map(str.strip, text.split("\n")) if len(line) > 10 and line[0] != "|"]
+    long_ = [line for line in map(str.strip, text.split("\n")) if len(line) > 10 and line[0] not in "|\\&$"]
     if len(long_) - len(set(long_)) > rules.repeated * lines:
         found.append("repeated_lines")
     return found
