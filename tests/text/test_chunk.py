@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+import random
+
+import pytest
+
 from boostqa.text.chunk import estimate_tokens, passages
 
 DOCUMENT = """# Book
@@ -81,3 +85,46 @@ def test_overlap_repeats_whole_blocks() -> None:
 def test_an_unclosed_fence_does_not_swallow_the_document() -> None:
     found = passages("```\ncode\n\n# Heading\n\ntext", 100)
     assert found[-1].heading_path == ("Heading",)
+
+
+WHOLE = [
+    "$$\n\\sum_{i=1}^n x_i. A = b\n\n= c\n$$",
+    "\\[\nx = y. Z\n\n+ 1\n\\]",
+    "\\begin{align}\n a &= b. C\\\\\n\n c &= d\n\\end{align}",
+    "```python\nx = 1. Y\n\n# no heading\n- no item\n```",
+    "| a. B | b |\n| --- | --- |\n| 1. One | 2 |",
+    "- an item. It has sentences. And more of them, so that it would be cut if it could.\n  It goes on here.",
+    "1. First. Then more of it. Then $x = y. Z$ in it.",
+]
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_nothing_whole_is_ever_cut(seed: int) -> None:
+    random_ = random.Random(seed)
+    blocks = []
+    for i in range(30):
+        kind = random_.random()
+        if kind < 0.5:
+            blocks.append(random_.choice(WHOLE).replace("x", f"x_{i}"))
+        elif kind < 0.9:
+            blocks.append(
+                " ".join(
+                    f"Sentence {i} of {j} has $a_{j} = b. C$ and `c. D`."
+                    for j in range(random_.randint(1, 9))
+                )
+            )
+        else:
+            blocks.append(f"## Heading {i}")
+    glue = random_.choice(["\n\n", "\n"]) if seed % 3 else "\n\n"
+    found = passages(glue.join(blocks), random_.choice([10, 25, 60]))
+    texts = [passage.text for passage in found]
+    for block in blocks:
+        if block.startswith("#") or block[0].isupper():
+            continue
+        assert any(block in text for text in texts), block
+    assert all(text.count("$") % 2 == 0 and text.count("`") % 2 == 0 for text in texts)
+
+
+def test_each_passage_knows_the_headings_above_it() -> None:
+    found = passages("# A\n\none\n\n### B\n\ntwo\n\n## C\n\nthree\n\n# D\n\nfour", 5)
+    assert [passage.heading_path for passage in found] == [("A",), ("A", "B"), ("A", "C"), ("D",)]

@@ -1,8 +1,8 @@
 """Cutting long text into passages at its structure.
 
 A document is a list of blocks (paragraph, list item, code block, table, display formula) under headings.
-Passages are runs of whole blocks under one heading; only a paragraph or list item that is too long by itself
-is cut, between sentences and never inside a formula or inline code.
+Passages are runs of whole blocks under one heading; only a paragraph that is too long by itself is cut, between
+sentences and never inside a formula or inline code.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class _Block:
     path: tuple[str, ...]
     line: int
     whole: bool
-    """Never cut: code, table, display formula."""
+    """Never cut: code, table, display formula, list item."""
 
 
 _CJK_CHAR = re.compile(f"[{CJK}]")
@@ -44,7 +44,11 @@ _FENCE = re.compile(r"\s*(```+|~~~+)")
 _ITEM = re.compile(r"\s*(?:[-*+•]|\d{1,3}[.)、]|[(（]\d{1,3}[)）])\s+")
 _TABLE = re.compile(r"\s*\|.*\|\s*$")
 _OPENING = {"$$": "$$", "\\[": "\\]"}
-_ENVIRONMENT = re.compile(r"\s*\\begin\{([^}]+)\}")
+_ENVIRONMENT = re.compile(
+    r"\s*\\begin\{((?:equation|align|gather|multline|eqnarray|array|[bpvBV]?matrix|cases|split|tabular|table|"
+    r"tikzpicture|verbatim|lstlisting|displaymath|math|tikzcd|xymatrix)\*?)\}"
+)
+"""LaTeX's formulas, tables and programs; other environments are text."""
 _INLINE = re.compile(
     r"\$\$.*?\$\$|\$[^$\n]+\$|\\\(.*?\\\)|\\\[.*?\\\]|`[^`\n]+`|\\begin\{([^}]+)\}.*?\\end\{\1\}", re.DOTALL
 )
@@ -65,7 +69,7 @@ def passages(markdown_text: str, max_tokens: int = 512, overlap: int = 0) -> lis
     """The document as passages of at most `max_tokens` estimated tokens (see `estimate_tokens`).
 
     A heading starts a new passage and is not part of its text. With `overlap`, a passage repeats trailing
-    blocks of the one before it under the same heading, up to that many tokens. A code block, table or
+    blocks of the one before it under the same heading, up to that many tokens. A code block, table, list item or
     formula longer than `max_tokens` stays whole, as a passage of its own.
     """
     found: list[Passage] = []
@@ -168,7 +172,7 @@ def _end(lines: list[str], start: int) -> tuple[int, bool]:
         while end < len(lines) and _TABLE.match(lines[end]):
             end += 1
         return end, True
-    return _paragraph(lines, start), False
+    return _paragraph(lines, start), _ITEM.match(line) is not None
 
 
 def _has(mark: str, line: str) -> bool:
@@ -197,7 +201,7 @@ def _paragraph(lines: list[str], start: int) -> int:
                     break
             else:
                 inner = item and line.startswith(("  ", "\t"))
-                if _HEADING.match(line) or (not inner and (_FENCE.match(line) or _ITEM.match(line))):
+                if _HEADING.match(line) or (not inner and _begins_whole(line)):
                     break
         elif end - start > 200:
             break
@@ -205,6 +209,12 @@ def _paragraph(lines: list[str], start: int) -> int:
             open_formula = not open_formula
         end += 1
     return end
+
+
+def _begins_whole(line: str) -> bool:
+    """Whether a line begins a block that is never cut; a formula in the middle of a paragraph belongs to it."""
+    marks = (_FENCE, _ITEM, _TABLE, _ENVIRONMENT)
+    return line.lstrip().startswith(tuple(_OPENING)) or any(mark.match(line) for mark in marks)
 
 
 def _split(text: str, max_tokens: int) -> Iterator[str]:
