@@ -1,5 +1,11 @@
 from __future__ import annotations
 
+import http.server
+import json
+import os
+import subprocess
+import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -162,3 +168,68 @@ def test_a_bucket_that_cannot_be_read_is_named(bucket: str, monkeypatch: pytest.
         UserError, match=r"key: s3://seeds/pairs: cannot be read .*check address, key and network"
     ):
         expand(f"{bucket}/pairs", "key")
+
+
+class _Hub(http.server.BaseHTTPRequestHandler):
+    """As much of the hub's API as reading the files of one data set asks for."""
+
+    data = b""
+
+    def do_GET(self) -> None:
+        file = {"type": "file", "path": "main/train-0.jsonl", "size": len(self.data), "oid": "a" * 40}
+        if "/tree/" in self.path or "/paths-info/" in self.path:
+            self._send([{"type": "directory", "path": "main", "size": 0, "oid": "b" * 40}, file])
+        elif self.path.startswith("/api/"):
+            self._send(
+                {
+                    "id": "owner/name",
+                    "_id": "1",
+                    "sha": "c" * 40,
+                    "tags": [],
+                    "siblings": [],
+                    "private": False,
+                }
+            )
+        else:
+            first, _, last = (
+                (self.headers.get("Range") or f"bytes=0-{len(self.data)}").partition("=")[2].partition("-")
+            )
+            self._send(self.data[int(first) : int(last) + 1])
+
+    do_POST = do_HEAD = do_GET  # noqa: N815
+
+    def _send(self, found: object) -> None:
+        data = found if isinstance(found, bytes) else json.dumps(found).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data if self.command != "HEAD" else b"")
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def test_a_data_set_of_the_hub(tmp_path: Path) -> None:
+    pytest.importorskip("huggingface_hub", reason="pip install boostqa[hf]")
+    _Hub.data = b"".join(b'{"question": "q%d", "answer": "a"}\n' % i for i in range(300))
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Hub)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    code = (
+        "from boostqa import readers; from boostqa.inputs import expand, fingerprint\n"
+        "(file,) = expand('hf://datasets/owner/name/main/train-*.jsonl', 'key')\n"
+        "print(file.name, fingerprint(file)[1], len(list(readers.open(file.path))))"
+    )
+    # The address is read when the hub's client is imported, hence another process.
+    environment = {
+        **os.environ,
+        "HF_ENDPOINT": f"http://127.0.0.1:{server.server_port}",
+        "HF_HOME": str(tmp_path),
+    }
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=60
+        )
+    finally:
+        server.shutdown()
+        server.server_close()
+    assert done.stdout.split() == ["train-0.jsonl", str(len(_Hub.data)), "300"], done.stderr
