@@ -12,8 +12,9 @@ An item's score is the share of its question's n-grams that stand in the record'
   that stands there word for word counts whole if it has `STEM_WORDS` content words and is not one that
   benchmarks ask with more than `SHARED` different lists of options.
 
-All is compared folded (case, width, punctuation, spaces). Pure functions and arrays; knows nothing of stages,
-files and what follows from a score.
+All is compared folded (case, width, punctuation, spaces, spellings of formulas). A question of which words were
+replaced has few of these n-grams left; `flows/overlap.py` finds it by what stands around its short ones. Pure
+functions and arrays; knows nothing of stages, files and what follows from a score.
 """
 
 from __future__ import annotations
@@ -26,13 +27,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 import msgspec
 
 from boostqa.errors import ContractError
+from boostqa.flows.overlap import Overlaps, plain
 from boostqa.text import ngrams
 from boostqa.text.normalise import cjk_share, fold, words
-from boostqa.text.tokens import word_hashes
+from boostqa.text.tokens import tokens, word_hashes
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
+    import pyarrow as pa
 
     Hashes = npt.NDArray[np.uint64]
     Floats = npt.NDArray[np.float64]
@@ -54,6 +57,7 @@ _ITEMS = {
     "runs": "int64",
     "by_options": "bool",
     "distinct": "bool",
+    "words": "list<uint64>",
 }
 _UNITS = {"hash": "uint64", "item": "int64", "part": "int64"}
 _SENTENCES = re.compile(r"[.?!;:\n。？！；：]+")
@@ -119,11 +123,40 @@ class Index:
             f"{row['benchmark']} {row['id']}" for row in items.select(["benchmark", "id"]).to_pylist()
         ]
         self.grams, self.options, self.runs, self.by_options, self.distinct = (
-            items.column(name).to_numpy() for name in list(_ITEMS)[2:]
+            items.column(name).to_numpy() for name in list(_ITEMS)[2:-1]
         )
         self.hashes, self.item, self.part = (units.column(name).to_numpy() for name in _UNITS)
         self.lengths: list[int] = state["lengths"]
         self.canaries = [msgspec.convert(canary, Item) for canary in state["canaries"]]
+        self.overlaps = Overlaps(state["filters"], items["words"], state["numbers"]["hash"].to_numpy())
+
+    def find_in(self, table: pa.Table) -> dict[int, Found]:
+        """What of the indexed items is in each record of a table, by row; rows without any are left out.
+
+        The table has the columns question, passage, choices and answer.
+        """
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        question, passage = (pc.fill_null(table[name], "") for name in ("question", "passage"))
+        rows = self.overlaps.candidates(pc.binary_join_element_wise(question, passage, "\n"))
+        asked = table.select(["id", "question", "passage", "choices", "answer"]).take(
+            pa.array(sorted(rows), pa.int64())
+        )
+        found = {}
+        for at, row in zip(sorted(rows), asked.to_pylist(), strict=True):
+            choices, answer = row["choices"] or [], row["answer"] or ""
+            text = answer_text(choices, answer)
+            item = Item(
+                id=row["id"],
+                benchmark="",
+                question=row["question"] or "",
+                passage=row["passage"] or "",
+                choices=choices,
+                answer=text,
+            )
+            found[at] = self._find(item, rows[at])
+        return found
 
     def score(self, asked: Item) -> tuple[float, str]:
         """Largest score of an indexed item for `asked`, 0..1, and that item's benchmark and id."""
@@ -132,13 +165,30 @@ class Index:
 
     def find(self, asked: Item) -> Found:
         """What of the indexed items is in `asked`; see `Found`."""
+        return self._find(asked, self.overlaps.candidates([f"{asked.question}\n{asked.passage}"]).get(0, []))
+
+    def _find(self, asked: Item, others: list[int]) -> Found:
+        """`others`: items that may be in it with words replaced."""
+        exact, by_units = self._by_units(asked)
+        text = f"{asked.question}\n{asked.passage}"
+        others = [item for item in others if not self.by_options[item]]
+        score, item = self.overlaps.best(text, others)
+        if exact.score < 1 and self.overlaps.tells(by_units) and not self.by_options[by_units]:
+            # Runs of formulas and set phrases are in many questions: what stands around them decides.
+            around, _ = self.overlaps.best(text, [by_units])
+            exact = exact._replace(score=min(exact.score, around))
+        if score <= exact.score:
+            return exact._replace(stem=max(exact.stem, score))
+        return Found(score, max(exact.stem, score), self.names[item])
+
+    def _by_units(self, asked: Item) -> tuple[Found, int]:
         import numpy as np
 
         hashes = np.unique(_candidate(asked, self.lengths))
         low = np.searchsorted(self.hashes, hashes, side="left")
         count = np.searchsorted(self.hashes, hashes, side="right") - low
         if not count.any():
-            return Found(0.0, 0.0, "")
+            return Found(0.0, 0.0, ""), -1
         # Rows low[i] .. low[i] + count[i] for every i, without a loop over the hashes.
         rows = np.repeat(low - np.cumsum(count) + count, count) + np.arange(count.sum())
         touched, place = np.unique(self.item[rows], return_inverse=True)
@@ -153,7 +203,8 @@ class Index:
         alone = ~self.by_options[touched] | (self.distinct[touched] & (share >= 1))
         scores = np.where(alone, share, share * support)
         best = int(np.argmax(scores))
-        return Found(float(scores[best]), float(share.max()), self.names[touched[best]])
+        item = int(touched[best])
+        return Found(float(scores[best]), float(share.max()), self.names[item]), item
 
     def check_canaries(self) -> None:
         """Scores the planted items.
@@ -184,16 +235,23 @@ def build(items: Iterable[Item], config: Settings) -> dict[str, Any]:
     canaries: dict[str, Item] = {}
     counts: dict[str, int] = {}
     lengths = {config.ngram, config.short_ngram, config.short_cjk_ngram}
+    filters: list[tuple[int, Hashes]] = []
     lists: defaultdict[bytes, set[bytes]] = defaultdict(set)
-    for item in sorted(items, key=lambda item: (item.benchmark, item.id)):
-        units, own_lengths = _units(item, config)
-        if not len(units[QUESTION]):
+    ordered = sorted(items, key=lambda item: (item.benchmark, item.id))
+    block = tokens([plain(item.question) for item in ordered])
+    for place, item in enumerate(ordered):
+        own = block.hashes[block.starts[place] : block.starts[place + 1]]
+        if not len(own):
             # Nothing to find it by; its share would be 0 of 0.
             continue
         number = len(rows)
+        asked = _Asked.read(item, own, config)
+        units, own_lengths = _units(item, asked, config)
         lengths |= own_lengths
+        length = min(len(asked.hashes), config.ngram if asked.long else asked.short)
+        filters.append((length, ngrams.windows(asked.hashes, length)))
         lists[units[QUESTION].tobytes()].add(units[OPTION].tobytes())
-        rows.append(_item_row(item, units, config))
+        rows.append(_item_row(item, asked, units))
         for part, values in enumerate(units):
             hashes.append(values)
             owners.append(np.full(len(values), number))
@@ -209,23 +267,59 @@ def build(items: Iterable[Item], config: Settings) -> dict[str, Any]:
     return {
         "items": pa.Table.from_pylist(rows, schema=schema_of(_ITEMS)),
         "units": pa.Table.from_arrays(arrays, schema=schema),
+        "filters": _filters(filters),
+        "numbers": pa.table({"hash": np.unique(block.hashes[block.numbers()])}),
         "lengths": sorted(lengths),
         "canaries": [msgspec.to_builtins(canary) for canary in canaries.values()],
         "benchmarks": counts,
     }
 
 
-def _item_row(item: Item, units: tuple[Hashes, ...], config: Settings) -> dict[str, Any]:
+class _Asked(NamedTuple):
+    """An item's question, looked at once."""
+
+    words: list[str]
+    hashes: Hashes
+    short: int
+    """Length of its n-grams if it has fewer than `ngram` tokens."""
+    long: bool
+    """Whether it has that many."""
+    by_options: bool
+    """Whether it has choices and is too short to be told by a part of its words."""
+    content: float
+
+    @classmethod
+    def read(cls, item: Item, hashes: Hashes, config: Settings) -> _Asked:
+        found = words(plain(item.question))
+        chinese = cjk_share(item.question) >= 0.5
+        # A Chinese word has about two characters, each of them a token.
+        by_options = bool(item.choices) and len(found) < config.ngram * (2 if chinese else 1)
+        short = config.short_cjk_ngram if chinese else config.short_ngram
+        return cls(found, hashes, short, len(found) >= config.ngram, by_options, _content(found))
+
+
+def _item_row(item: Item, asked: _Asked, units: tuple[Hashes, ...]) -> dict[str, Any]:
     return {
         "id": item.id,
         "benchmark": item.benchmark,
         "grams": len(units[QUESTION]),
         "options": len(units[OPTION]),
         "runs": len(units[RUN]),
-        "by_options": _by_options(item, config),
-        "distinct": content(item.question) >= STEM_WORDS,
+        "by_options": asked.by_options,
+        "distinct": asked.content >= STEM_WORDS,
         "stem": units[QUESTION].tobytes(),
+        "words": asked.hashes,
     }
+
+
+def _filters(found: list[tuple[int, Hashes]]) -> pa.Table:
+    import numpy as np
+    import pyarrow as pa
+
+    hashes = np.concatenate([np.empty(0, dtype=np.uint64), *(hashes for _, hashes in found)])
+    lengths = np.repeat([length for length, _ in found], [len(hashes) for _, hashes in found])
+    hashes, first = np.unique(hashes, return_index=True)
+    return pa.table({"hash": hashes, "length": pa.array(lengths[first], pa.int64())})
 
 
 def content(text: str) -> float:
@@ -234,10 +328,14 @@ def content(text: str) -> float:
     Function words and the words of exams (following, correct) count nothing, numbers, single letters and
     Chinese characters half a word each.
     """
-    tokens = set(words(text))
-    named = {token for token in tokens if token[0].isalpha() and token not in _EMPTY_WORDS}
+    return _content(words(text))
+
+
+def _content(tokens: list[str]) -> float:
+    different = set(tokens)
+    named = {token for token in different if token[0].isalpha() and token not in _EMPTY_WORDS}
     halves = {token for token in named if len(token) == 1 and token not in _EMPTY_SIGNS}
-    numbers = sum(token[0].isdigit() for token in tokens)
+    numbers = sum(token[0].isdigit() for token in different)
     return sum(len(token) > 1 for token in named) + (len(halves) + numbers) / 2
 
 
@@ -254,27 +352,19 @@ def _disguised(item: Item) -> Item:
     return msgspec.structs.replace(item, question=f"« {spaced} » ?!", choices=item.choices[::-1])
 
 
-def _by_options(item: Item, config: Settings) -> bool:
-    """Whether an item has choices and a question too short to be told by a part of its words."""
-    # A Chinese word has about two characters, each of them a token.
-    longest = config.ngram * (2 if cjk_share(item.question) >= 0.5 else 1)
-    return bool(item.choices) and len(words(item.question)) < longest
-
-
-def _units(item: Item, config: Settings) -> tuple[tuple[Hashes, Hashes, Hashes, Hashes], set[int]]:
+def _units(
+    item: Item, asked: _Asked, config: Settings
+) -> tuple[tuple[Hashes, Hashes, Hashes, Hashes], set[int]]:
     """Distinct hashes of an item's question, options, answer and options as runs; lengths of its runs."""
     import numpy as np
 
-    tokens = words(item.question)
-    hashes = word_hashes(tokens)
-    short = config.short_cjk_ngram if cjk_share(item.question) >= 0.5 else config.short_ngram
     lengths: set[int] = set()
-    if len(tokens) >= short or _by_options(item, config) or content(item.question) >= RUN_WORDS:
-        lengths.add(min(len(tokens), short))
-        question = np.unique(ngrams.combine(hashes, config.ngram if len(tokens) >= config.ngram else short))
+    if len(asked.words) >= asked.short or asked.by_options or asked.content >= RUN_WORDS:
+        lengths.add(min(len(asked.words), asked.short))
+        question = np.unique(ngrams.combine(asked.hashes, config.ngram if asked.long else asked.short))
     else:
-        question = _sentences([item.question])
-    runs = [found for text in item.choices if len("".join(found := words(text)[: config.ngram])) >= 2]
+        question = _whole([f"{QUESTION}\n{' '.join(asked.words)}"])
+    runs = [found for text in item.choices if len("".join(found := words(plain(text))[: config.ngram])) >= 2]
     # One option in a text says nothing: it may be the answer to anything.
     runs = runs if len(runs) >= 2 else []
     lengths |= set(map(len, runs))
@@ -287,9 +377,10 @@ def _candidate(asked: Item, lengths: list[int]) -> Hashes:
     """All hashes of a record that items may have."""
     import numpy as np
 
-    tokens = word_hashes(words(f"{asked.question}\n{asked.passage}"))
-    grams = [ngrams.combine(tokens, n) for n in lengths]
-    whole = _sentences([asked.question, *_SENTENCES.split(asked.question)])
+    hashes = tokens([plain(f"{asked.question}\n{asked.passage}")]).hashes
+    grams = [ngrams.combine(hashes, n) for n in lengths]
+    question = plain(asked.question)
+    whole = _sentences([question, *_SENTENCES.split(question)])
     return np.concatenate((*grams, whole, _texts(OPTION, asked.choices), _answer(asked)))
 
 
@@ -304,7 +395,7 @@ def _sentences(texts: list[str]) -> Hashes:
 
 def _texts(part: int, texts: list[str]) -> Hashes:
     """Hashes of whole folded texts, different for options and answers and from those of n-grams."""
-    return _whole([f"{part}\n{fold(text)}" for text in texts])
+    return _whole([f"{part}\n{fold(plain(text))}" for text in texts])
 
 
 def _whole(texts: list[str]) -> Hashes:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, ClassVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from pydantic import Field
 
@@ -21,9 +21,12 @@ from boostqa import readers
 from boostqa.errors import UserError
 from boostqa.flows.contamination import Index, Item, answer_text, build
 from boostqa.inputs import InputFile, expand, fingerprint
-from boostqa.record import Record
 from boostqa.stage import Gather, Kit, Map, Stage, StageConfig, State, Step
+from boostqa.table import with_drops, with_scores
 from boostqa.text.normalise import words
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 BUILTIN = "taxonomy/builtin_benchmark.jsonl"
 
@@ -50,13 +53,14 @@ class Decontaminate(Stage):
     """See the module docstring. Drops: `contaminated`."""
 
     name: ClassVar[str] = "decontaminate"
+    version: ClassVar[int] = 2
     Config: ClassVar[type[StageConfig]] = DecontaminateConfig
     assets: ClassVar[tuple[str, ...]] = (BUILTIN,)
     config: DecontaminateConfig
 
     def steps(self) -> tuple[Step, ...]:
         """The index, then a verdict per record."""
-        return (Gather("index", self._index), Map("decide", self._decide))
+        return (Gather("index", self._index), Map("decide", self._decide, takes="table"))
 
     def identity(self) -> dict[str, Any]:
         """Name, size and sampled hash of every benchmark file."""
@@ -71,16 +75,19 @@ class Decontaminate(Stage):
         items += _held_out(kit)
         return build(items, self.config)
 
-    def _decide(self, records: list[Record], kit: Kit) -> Iterator[Record]:
+    def _decide(self, table: pa.Table, kit: Kit) -> pa.Table:
+        import numpy as np
+
         index = Index(kit.state("index"), self.config)
         index.check_canaries()
-        for record in records:
-            found = index.find(_asked(record))
-            stem = round(found.stem, 6)
-            record = record.score(contamination=round(found.score, 6), contamination_stem=stem)
-            if found.score >= self.config.threshold:
-                record = record.drop(kit.entry, "contaminated", f"{found.name} score {found.score:.2f}")
-            yield record
+        scores, stems = np.zeros(len(table)), np.zeros(len(table))
+        drops = {}
+        for row, found in index.find_in(table).items():
+            scores[row], stems[row] = round(found.score, 6), round(found.stem, 6)
+            if scores[row] >= self.config.threshold:
+                drops[row] = ("contaminated", f"{found.name} score {found.score:.2f}")
+        table = with_scores(table, contamination=scores, contamination_stem=stems)
+        return with_drops(table, kit.entry, drops)
 
 
 def check(config: DecontaminateConfig) -> None:
@@ -91,19 +98,6 @@ def check(config: DecontaminateConfig) -> None:
     """
     for items in _benchmarks(config):
         next(iter(items))
-
-
-def _asked(record: Record) -> Item:
-    """What a record asks or tells, in the form of an item."""
-    answer = answer_text(record.choices, record.answer)
-    return Item(
-        id=record.id,
-        benchmark="",
-        question=record.question,
-        passage=record.passage,
-        choices=record.choices,
-        answer=answer,
-    )
 
 
 def _files(config: DecontaminateConfig) -> list[InputFile]:

@@ -1,0 +1,247 @@
+"""Which of many indexed questions may be in a text, found in bulk; and how much of one is, when words differ.
+
+A text is looked at further if it has an n-gram of a question (of the length by which that question counts), or
+enough of its short n-grams (`SEED` tokens) that some of its words may have been replaced. From such a cluster of
+hits one looks on to both sides: in a stretch of the text as long as the question, the share of the question's
+words that stand there, each weighing more the fewer questions have it. A question that differs in its numbers
+alone is another question and scores below any cut. Knows nothing of options, answers and benchmarks.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from difflib import SequenceMatcher
+from typing import TYPE_CHECKING
+
+from boostqa.text.ngrams import windows
+from boostqa.text.tokens import Tokens, blocks, tokens
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+    import pyarrow as pa
+
+    Hashes = npt.NDArray[np.uint64]
+    Indexes = npt.NDArray[np.int64]
+
+SEED = 4
+"""Tokens of the short n-grams from which a search starts."""
+COMMON = 20
+"""Questions that may share a short n-gram before it counts as a phrase of the language."""
+WORDS = 12
+"""Tokens of the shortest question that is looked for with words replaced."""
+SEEDS = 0.15
+"""Share of a question's short n-grams that must be there."""
+SHIFT = 3
+"""Tokens by which places of hits may differ and still speak for one place of the question."""
+POWER = 2.4
+"""Score = share ** POWER: three quarters of a question's weight make a score of one half."""
+VARIANT = 0.65
+"""Largest share of a question that differs in its numbers."""
+_MAP_BITS = 22
+
+_SPELLINGS = (
+    (re.compile(r"(?<=[0-9])(?:\{,\}|\\,)(?=[0-9]{3})"), ""),
+    (re.compile(r"\\[dt]?frac\s?\{([^{}]{1,40})\}\s?\{([^{}]{1,40})\}"), r" \1/\2 "),
+    (re.compile(r"\\[dt]?frac\s?(\d)\s?(\d)"), r" \1/\2 "),
+    (
+        re.compile(
+            r"\\(?:left|right|[bB]igg?[lr]?|displaystyle|textstyle|limits|q?quad|text|math(?:rm|bf|it)|[,;:! ])"
+        ),
+        " ",
+    ),
+    (re.compile(r"\\times(?![a-z])"), " × "),
+    (re.compile(r"\\cdot(?![a-z])"), " · "),
+    (re.compile(r"\\leq?(?![a-z])"), " ≤ "),
+    (re.compile(r"\\geq?(?![a-z])"), " ≥ "),
+    (re.compile(r"\\neq?(?![a-z])"), " ≠ "),
+    (re.compile(r"\\pi(?![a-z])"), " π "),
+)
+"""Ways to write the same formula, and the one by which it is compared."""
+
+
+def plain(text: str) -> str:
+    """The text with formulas spelled in one way; for comparing, never for keeping."""
+    if "\\" in text or "{,}" in text:
+        for pattern, spelled in _SPELLINGS:
+            text = pattern.sub(spelled, text)
+    return text
+
+
+class Membership:
+    """Whether hashes are among known ones; a bit map keeps most of the others from being looked up."""
+
+    def __init__(self, hashes: Hashes) -> None:
+        import numpy as np
+
+        self.known = np.sort(hashes)
+        self.map = np.zeros(2**_MAP_BITS, dtype=bool)
+        self.map[(self.known >> np.uint64(64 - _MAP_BITS)).view(np.int64)] = True
+
+    def places(self, hashes: Hashes) -> Indexes:
+        """At which places known hashes stand."""
+        import numpy as np
+
+        if not len(self.known):
+            return np.empty(0, dtype=np.int64)
+        maybe = np.flatnonzero(self.map.take((hashes >> np.uint64(64 - _MAP_BITS)).view(np.int64)))
+        chosen = hashes[maybe]
+        found: Indexes = maybe[self.known[np.searchsorted(self.known[:-1], chosen)] == chosen]
+        return found
+
+
+def having(texts: pa.Array | Sequence[str], known: Membership, n: int) -> Indexes:
+    """Which texts have an n-gram among the known ones (`ngrams.windows`), ascending; shorter texts have none."""
+    import numpy as np
+
+    none = np.empty(0, dtype=np.int64)
+    return np.concatenate([none, *(b.first + np.unique(_inside(b, known, n)[1]) for b in blocks(texts))])
+
+
+def _inside(block: Tokens, known: Membership, n: int) -> tuple[Indexes, Indexes]:
+    """Places of known n-grams in a block, and the text of each; without those that run over into the next text."""
+    import numpy as np
+
+    places = known.places(windows(block.hashes, n))
+    owners = np.searchsorted(block.starts, places, side="right") - 1
+    within = places + n <= block.starts[owners + 1]
+    return places[within], owners[within]
+
+
+class Overlaps:
+    """The indexed questions, ready to be looked for."""
+
+    def __init__(self, filters: pa.Table, words: pa.ChunkedArray, numbers: Hashes) -> None:
+        """See `candidates`.
+
+        `filters`: n-grams (hash, length) of which a text must have one. `words`: hashes of each question's words.
+        `numbers`: which of these hashes are numbers.
+        """
+        import numpy as np
+
+        hashes, lengths = filters["hash"].to_numpy(), filters["length"].to_numpy()
+        self.filters = {int(n): Membership(hashes[lengths == n]) for n in np.unique(lengths)}
+        array = words.combine_chunks()
+        self.starts = array.offsets.to_numpy().astype(np.int64)
+        self.words: Hashes = array.values.to_numpy().astype(np.uint64)
+        count = len(self.starts) - 1
+        owners = np.repeat(np.arange(count), np.diff(self.starts))
+        once = np.unique(np.stack((self.words, owners.astype(np.uint64))), axis=1)
+        self.vocabulary, seen = np.unique(once[0], return_counts=True)
+        self.weights = np.log((count + 1) / seen) + 0.1
+        self.numbers = numbers
+        self._seeds(count)
+
+    def _seeds(self, count: int) -> None:
+        """Sorted (hash, question) of short n-grams, without common ones and without short questions."""
+        import numpy as np
+
+        block = Tokens(self.words, self.starts, np.empty(0, dtype=np.uint8))
+        grams = windows(self.words, SEED)
+        owners = np.searchsorted(self.starts, np.arange(len(grams)), side="right") - 1
+        long = np.diff(block.starts) >= WORDS
+        stay = (np.arange(len(grams)) + SEED <= self.starts[owners + 1]) & long[owners]
+        grams, owners = grams[stay], owners[stay]
+        order = np.lexsort((owners, grams))
+        grams, owners = grams[order], owners[order]
+        new = np.ones(len(grams), dtype=bool)
+        new[1:] = (grams[1:] != grams[:-1]) | (owners[1:] != owners[:-1])
+        grams, owners = grams[new], owners[new]
+        _, place, seen = np.unique(grams, return_inverse=True, return_counts=True)
+        rare = seen[place] <= COMMON
+        self.seeds, self.owners = grams[rare], owners[rare]
+        self.seed_counts = np.bincount(self.owners, minlength=count)
+        self.seed_known = Membership(self.seeds)
+
+    def candidates(self, texts: pa.Array | Sequence[str]) -> dict[int, list[int]]:
+        """Texts that may hold a question -> questions that may be in it with words replaced."""
+        found: dict[int, list[int]] = {}
+        for block in blocks(_plain_all(texts)):
+            for n, known in self.filters.items():
+                for text in set(_inside(block, known, n)[1].tolist()):
+                    found.setdefault(block.first + text, [])
+            for text, item in self._clusters(block):
+                found.setdefault(block.first + text, []).append(item)
+        return found
+
+    def _clusters(self, block: Tokens) -> Iterator[tuple[int, int]]:
+        """Pairs (text, question) with enough short n-grams in common."""
+        import numpy as np
+
+        places, texts = _inside(block, self.seed_known, SEED)
+        hashes = windows(block.hashes, SEED)[places]
+        low = np.searchsorted(self.seeds, hashes, side="left")
+        counts = np.searchsorted(self.seeds, hashes, side="right") - low
+        rows = np.repeat(low - np.cumsum(counts) + counts, counts) + np.arange(counts.sum())
+        # One seed many times in a text counts once.
+        seen = np.unique(np.stack((np.repeat(texts, counts), rows)), axis=1)
+        pairs, shared = np.unique(np.stack((seen[0], self.owners[seen[1]])), axis=1, return_counts=True)
+        enough = shared >= np.maximum(2, SEEDS * self.seed_counts[pairs[1]])
+        yield from zip(pairs[0, enough].tolist(), pairs[1, enough].tolist(), strict=True)
+
+    def tells(self, item: int) -> bool:
+        """Whether a question is long enough to be looked for with words replaced."""
+        return item >= 0 and bool(self.seed_counts[item] > 0)
+
+    def best(self, text: str, items: list[int]) -> tuple[float, int]:
+        """The largest score of these questions in a text, 0..1, and which it is; (0.0, -1) for none."""
+        if not items:
+            return 0.0, -1
+        block = tokens([plain(text)])
+        scores = [(self._score(block, item), -item) for item in items]
+        score, item = max(scores)
+        return score, -item
+
+    def _score(self, block: Tokens, item: int) -> float:
+        import numpy as np
+
+        words = self.words[self.starts[item] : self.starts[item + 1]]
+        grams = windows(words, SEED)
+        order = np.argsort(grams)
+        there = windows(block.hashes, SEED)
+        at = np.searchsorted(grams[order][:-1], there)
+        hits = np.flatnonzero(grams[order][at] == there)
+        if not len(hits):
+            return 0.0
+        # Where the question would begin by each hit; where most of them agree, it is compared.
+        begins = hits - order[at[hits]]
+        close = np.searchsorted(np.sort(begins), [begins - SHIFT, begins + SHIFT + 1])
+        begin = int(begins[np.argmax(close[1] - close[0])])
+        stretch = slice(max(0, begin), max(0, begin + len(words)))
+        share = self._share(words, block.hashes[stretch])
+        if self._other_numbers(words, block, stretch):
+            share = min(share, VARIANT)
+        return float(share**POWER)
+
+    def _share(self, words: Hashes, stretch: Hashes) -> float:
+        """Weight of the words that both have in the same order, as a share of both, 0..1."""
+        import numpy as np
+
+        pairs = SequenceMatcher(None, words.tolist(), stretch.tolist(), autojunk=False).get_matching_blocks()
+        weights = self.weights[np.searchsorted(self.vocabulary, words)]
+        common = sum(float(weights[one.a : one.a + one.size].sum()) for one in pairs)
+        # A word that the question does not have weighs as much as its words do on average.
+        foreign = len(stretch) - sum(one.size for one in pairs)
+        return 2 * common / float(weights.sum() + common + foreign * weights.mean())
+
+    def _other_numbers(self, words: Hashes, block: Tokens, stretch: slice) -> bool:
+        """Whether the stretch has other numbers and lacks some of the question's."""
+        import numpy as np
+
+        numbers = block.hashes[stretch][(block.lead[stretch] - np.uint8(48)) < 10]
+        own = words[np.isin(words, self.numbers)]
+        return len(np.setdiff1d(numbers, words)) > 0 and len(np.setdiff1d(own, numbers)) > 0
+
+
+def _plain_all(texts: pa.Array | Sequence[str]) -> pa.Array | Sequence[str]:
+    """`plain` of all texts; only those with a backslash or a brace become Python strings."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if not isinstance(texts, pa.Array | pa.ChunkedArray):
+        return [plain(text) for text in texts]
+    array = texts.combine_chunks() if isinstance(texts, pa.ChunkedArray) else texts
+    marked = pc.or_(pc.match_substring(array, "\\"), pc.match_substring(array, "{,}"))
+    changed = [plain(text) for text in array.filter(marked).to_pylist()]
+    return pc.replace_with_mask(array, marked, pa.array(changed, pa.string())) if changed else array

@@ -1,0 +1,123 @@
+from __future__ import annotations
+
+import random
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from boostqa.flows.contamination import Index, Item, build
+from boostqa.flows.overlap import Membership, having, plain
+from boostqa.record import Record
+from boostqa.stages.decontaminate import DecontaminateConfig
+from boostqa.table import to_table
+from boostqa.text.ngrams import windows
+from boostqa.text.normalise import words
+from boostqa.text.tokens import tokens
+
+NOUNS = [
+    "river",
+    "engine",
+    "market",
+    "glass",
+    "orbit",
+    "ladder",
+    "signal",
+    "forest",
+    "column",
+    "harbour",
+    "lemon",
+    "voltage",
+    "bridge",
+    "carpet",
+]
+SYLLABLES = [first + second for first in "bdfgklmnprst" for second in "aeiou"]
+VOCABULARY = [first + second for first in SYLLABLES for second in SYLLABLES[::7]]
+
+
+def question(rng: random.Random) -> str:
+    """A question of 58 words whose form and little words are those of all others."""
+    some = iter(rng.sample(VOCABULARY, 24))
+    parts = [
+        f"the {next(some)} {next(some)} {rng.randrange(2, 90)} {next(some)} to {next(some)}" for _ in range(6)
+    ]
+    return f"If {', '.join(parts)} in the end, how many are there at the end?"
+
+
+def index() -> tuple[list[Item], Index]:
+    rng = random.Random(7)
+    items = [Item(id=f"q{i:03d}", benchmark="exam", question=question(rng)) for i in range(150)]
+    config = DecontaminateConfig()
+    return items, Index(build(items, config), config)
+
+
+def test_questions_with_some_words_replaced_are_found() -> None:
+    items, known = index()
+    rng = random.Random(8)
+    found = []
+    for item in items:
+        text = " ".join(
+            rng.choice(["zinc", "amber", "novel", "quartz"]) if rng.random() < 0.15 else w
+            for w in item.question.split()
+        )
+        hit = known.find(Item(id="", benchmark="", question=text))
+        found.append(hit.score >= 0.5 and hit.name == f"exam {item.id}")
+    assert np.mean(found) >= 0.9
+
+
+def test_questions_of_the_same_form_are_not() -> None:
+    _, known = index()
+    rng = random.Random(9)
+    scores = [known.find(Item(id="", benchmark="", question=question(rng))).score for _ in range(200)]
+    assert np.mean(np.array(scores) >= 0.5) <= 0.01
+
+
+def test_other_numbers_make_another_question() -> None:
+    text = "A tank of {} litres is filled by a pump that moves {} litres a minute; after how many minutes is it full?"
+    config = DecontaminateConfig(ngram=25)
+    known = Index(build([Item(id="1", benchmark="x", question=text.format(80, 4))], config), config)
+    assert known.find(Item(id="", benchmark="", question=text.format(80, 4))).score == 1.0
+    assert known.find(Item(id="", benchmark="", question=text.format(90, 5))).score < 0.5
+
+
+@pytest.mark.parametrize(
+    ("left", "right"),
+    [
+        (r"Find $\frac{1}{2} \times 3$", "find 1/2 × 3"),
+        (r"\dfrac{x}{y} \leq \left( 3 \right)", r"$\frac{x}{y} ≤ (3)$"),
+        (r"costs 1{,}000 or 12\,500", "costs 1,000 or 12,500"),
+        (r"\frac12 \cdot \pi", "1/2 · π"),
+    ],
+)
+def test_formulas_are_compared_in_one_spelling(left: str, right: str) -> None:
+    assert words(plain(left)) == words(plain(right))
+
+
+def test_filter_finds_what_sets_of_ngrams_find() -> None:
+    rng = random.Random(4)
+    texts = [" ".join(rng.choices(NOUNS[:3], k=rng.randrange(0, 40))) for _ in range(300)]
+    items = [" ".join(rng.choices(NOUNS[:3], k=13)) for _ in range(40)]
+
+    def grams(text: str, n: int) -> set[tuple[str, ...]]:
+        return set(zip(*(words(text)[i:] for i in range(n)), strict=False))
+
+    for n in (1, 7, 13):
+        known = {gram for item in items for gram in grams(item, n)}
+        hashes = np.concatenate([windows(tokens([item]).hashes, n) for item in items])
+        expected = [i for i, text in enumerate(texts) if grams(text, n) & known]
+        assert having(pa.array(texts), Membership(hashes), n).tolist() == expected
+    assert having(texts, Membership(np.empty(0, dtype=np.uint64)), 5).tolist() == []
+
+
+def test_a_table_gives_what_its_rows_give() -> None:
+    items, known = index()
+    rng = random.Random(5)
+    texts = (
+        [item.question for item in items[:20]] + [question(rng) for _ in range(20)] + ["", "What is this?"]
+    )
+    table = to_table(Record(id=str(i), kind="qa", question=text) for i, text in enumerate(texts))
+    found = known.find_in(table)
+    for i, text in enumerate(texts):
+        alone = known.find(Item(id="", benchmark="", question=text))
+        assert found.get(i, alone) == alone
+        assert i in found or alone.score == 0.0
