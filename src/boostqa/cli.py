@@ -224,6 +224,8 @@ def export(
     count = export_lines(run, where, out)
     if out is not None:
         print(f"{count:,} lines in {out}")
+
+
 @annotate.command("fit")
 def annotate_fit(
     files: FilesArgument,

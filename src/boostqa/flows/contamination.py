@@ -146,15 +146,9 @@ class Index:
         found = {}
         for at, row in zip(sorted(rows), asked.to_pylist(), strict=True):
             choices, answer = row["choices"] or [], row["answer"] or ""
-            text = answer_text(choices, answer)
-            item = Item(
-                id=row["id"],
-                benchmark="",
-                question=row["question"] or "",
-                passage=row["passage"] or "",
-                choices=choices,
-                answer=text,
-            )
+            texts = {name: row[name] or "" for name in ("question", "passage")}
+            named = answer_text(choices, answer)
+            item = Item(id=row["id"], benchmark="", choices=choices, answer=named, **texts)
             found[at] = self._find(item, rows[at])
         return found
 
