@@ -276,13 +276,16 @@ def annotate_apply(
     out: Annotated[Path, typer.Option(help="JSON lines to write.", metavar="FILE")],
     taxonomy: TaxonomyOption = None,
     min_confidence: ConfidenceOption = 0.4,
+    ask: Annotated[
+        int, typer.Option(help="Mark the N rows that a model's labels would help most.", min=0, metavar="N")
+    ] = 0,
     json: JsonOption = False,
 ) -> None:
     """Label items with a fitted classifier; what it is not sure of is Other, with the reason."""
     from boostqa.annotation.commands import apply_model
     from boostqa.report.annotation import tell_apply
 
-    found = apply_model(files, model, out, taxonomy=taxonomy, min_confidence=min_confidence)
+    found = apply_model(files, model, out, taxonomy=taxonomy, min_confidence=min_confidence, ask=ask)
     tell_apply(found, out, as_json=json)
 
 

@@ -211,3 +211,14 @@ def test_places_that_cannot_be_used(tmp_path, model):
     with pytest.raises(UserError, match="cannot be written"):
         call("apply", gold, "--model", model, "--out", tmp_path / "no" / "such" / "out.jsonl")
     assert kept(tmp_path) is None
+
+
+def test_rows_to_ask_a_model_about_are_marked(tmp_path, model):
+    lines = [*rows(10, 100), {"id": "odd", "question": "Quelle est la force de la masse ?", "language": "fr"}]
+    path, out = write(tmp_path / "new.jsonl", lines), tmp_path / "out.jsonl"
+    call("apply", path, "--model", model, "--out", out, "--ask", "6")
+    asked = [
+        row["id"] for row in map(json.loads, out.read_text(encoding="utf-8").splitlines()) if row.get("ask")
+    ]
+    assert len(asked) == 6
+    assert "odd" in asked

@@ -105,3 +105,31 @@ def _field(
     return msgspec.structs.replace(
         found, why="unsure", discipline=discipline if above[discipline] >= least else OTHER
     )
+
+
+def chosen(found: Sequence[Guess], count: int) -> list[int]:
+    """Places of the `count` guesses that a model's labels would help most, in rising order.
+
+    Half are the least sure: the smallest lead of the likeliest field over the second (texts of unknown words and
+    languages first). The other half are of rare cells: likeliest field by level, the smallest cells first, and in a
+    cell the least sure first, one a round, so that no cell takes all. Equal guesses always give the same choice.
+    """
+    lead = [
+        0.0 if guess.why.startswith("unknown") else guess.confidence - guess.second_confidence
+        for guess in found
+    ]
+    order = sorted(range(len(found)), key=lambda i: (lead[i], i))
+    taken = set(order[: (count + 1) // 2])
+    cells: dict[tuple[str | None, str | None], list[int]] = {}
+    for place in order:
+        guess = found[place]
+        cells.setdefault((guess.field, guess.level), []).append(place)
+    ranked = sorted(cells.values(), key=lambda places: (len(places), places[0]))
+    rounds = max((len(places) for places in ranked), default=0)
+    for turn in range(rounds):
+        for places in ranked:
+            if len(taken) >= count:
+                return sorted(taken)
+            if turn < len(places):
+                taken.add(places[turn])
+    return sorted(taken)

@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from boostqa.annotation.bulk import HEADS, Guess, guesses
+from boostqa.annotation.bulk import HEADS, Guess, chosen, guesses
 from boostqa.annotation.evaluation import agreement, calibration_error, spearman
 from boostqa.annotation.gold import Item, Items, read_items
 from boostqa.errors import UserError
@@ -137,8 +137,11 @@ def apply_model(
     *,
     taxonomy: Path | None = None,
     min_confidence: float = 0.4,
+    ask: int = 0,
 ) -> dict[str, Any]:
     """Labels every row of the files and writes them as JSON lines to `out`, in the order of the rows.
+
+    `ask` rows, those that a model's labels would help most, are marked with `"ask": true` (`bulk.chosen`).
 
     Raises:
         UserError: if a file or the model cannot be used, or `out` cannot be written.
@@ -146,24 +149,20 @@ def apply_model(
     tree = load(taxonomy)
     read = read_items(paths, tree)
     heads, about = _loaded(model)
+    found: list[Guess] = []
+    for first in range(0, len(read.items), 4096):
+        found += _guessed(heads, about, read.items[first : first + 4096], min_confidence, tree)
+    asked = set(chosen(found, ask))
     encoder = msgspec.json.Encoder()
-    count: Counter[str] = Counter()
     try:
         with out.open("wb") as file:
-            for first in range(0, len(read.items), 4096):
-                part = read.items[first : first + 4096]
-                for item, guess in zip(part, _guessed(heads, about, part, min_confidence, tree), strict=True):
-                    stem = tree.stem(guess.field) if guess.field not in (None, OTHER) else None
-                    row = {
-                        "id": item.id,
-                        "language": item.language,
-                        **msgspec.to_builtins(guess),
-                        "stem": stem,
-                    }
-                    file.write(encoder.encode(row) + b"\n")
-                    count[guess.why or "labelled"] += 1
+            for place, (item, guess) in enumerate(zip(read.items, found, strict=True)):
+                stem = tree.stem(guess.field) if guess.field not in (None, OTHER) else None
+                row = {"id": item.id, "language": item.language, **msgspec.to_builtins(guess), "stem": stem}
+                file.write(encoder.encode(row | ({"ask": True} if place in asked else {})) + b"\n")
     except OSError as error:
         raise UserError(f"{out}: cannot be written ({error.strerror}); choose another file") from None
+    count = Counter(guess.why or "labelled" for guess in found)
     return {"items": len(read.items), "counts": dict(count), **_unusable(read)}
 
 
