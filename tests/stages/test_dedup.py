@@ -219,3 +219,21 @@ def test_nothing_goes_for_a_record_that_an_earlier_segment_dropped() -> None:
     second = dedup([passage("c", c)], incumbents=first, threshold=0.8)
     assert fates(second) == {"c": "kept"}
     assert second.kept[0].dup_cluster == "a"
+
+
+def test_scores_and_history_of_the_others_stay_and_scores_are_in_order() -> None:
+    plain = passage("a", text(21), zeal=0.5, quality=0.2).edit("seeds", "born")
+    (kept,) = dedup([plain]).kept
+    assert kept.history == plain.history
+    assert list(kept.scores.items()) == [("dup_similarity", 0.0), ("quality", 0.2), ("zeal", 0.5)]
+    assert dedup([kept]).kept[0].scores == kept.scores
+
+
+def test_answer_given_as_letter_is_the_option() -> None:
+    frame = f"{text(22, 40)} which of these weighs {{}} kg?"
+    choices = ["an iron ball", "a feather", "a ship"]
+    left = qa("a", frame.format(3), "A", choices=choices)
+    right = qa("b", frame.format(5), "C", choices=choices[::-1])
+    assert fates(dedup([left, right])) == {"a": "kept", "b": "near_duplicate"}
+    other = qa("c", frame.format(5), "B", choices=choices)
+    assert fates(dedup([left, other])) == {"a": "kept", "c": "kept"}
