@@ -27,10 +27,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 import msgspec
 
 from boostqa.errors import ContractError
-from boostqa.flows.overlap import Overlaps, plain
+from boostqa.flows.overlap import Overlaps, plain, plain_all
 from boostqa.text import ngrams
 from boostqa.text.normalise import cjk_share, fold, words
-from boostqa.text.tokens import tokens, word_hashes
+from boostqa.text.tokens import Tokens, tokens, word_hashes
 
 if TYPE_CHECKING:
     import numpy as np
@@ -139,17 +139,18 @@ class Index:
         import pyarrow.compute as pc
 
         question, passage = (pc.fill_null(table[name], "") for name in ("question", "passage"))
-        rows = self.overlaps.candidates(pc.binary_join_element_wise(question, passage, "\n"))
-        asked = table.select(["id", "question", "passage", "choices", "answer"]).take(
-            pa.array(sorted(rows), pa.int64())
-        )
+        texts = plain_all(pc.binary_join_element_wise(question, passage, "\n"))
+        others = self.overlaps.candidates(texts)
+        rows = sorted(others)
+        places = pa.array(rows, pa.int64())
+        asked = table.select(["id", "question", "passage", "choices", "answer"]).take(places).to_pylist()
+        block = tokens(texts.take(places))
         found = {}
-        for at, row in zip(sorted(rows), asked.to_pylist(), strict=True):
-            choices, answer = row["choices"] or [], row["answer"] or ""
-            texts = {name: row[name] or "" for name in ("question", "passage")}
-            named = answer_text(choices, answer)
-            item = Item(id=row["id"], benchmark="", choices=choices, answer=named, **texts)
-            found[at] = self._find(item, rows[at])
+        for i, (at, row) in enumerate(zip(rows, asked, strict=True)):
+            given = {name: value for name, value in row.items() if value is not None}
+            item = msgspec.convert({"benchmark": "", "question": "", **given}, Item)
+            item = msgspec.structs.replace(item, answer=answer_text(item.choices, item.answer))
+            found[at] = self._find(item, block.text(i), others[at])
         return found
 
     def score(self, asked: Item) -> tuple[float, str]:
@@ -159,26 +160,25 @@ class Index:
 
     def find(self, asked: Item) -> Found:
         """What of the indexed items is in `asked`; see `Found`."""
-        return self._find(asked, self.overlaps.candidates([f"{asked.question}\n{asked.passage}"]).get(0, []))
+        text = plain(f"{asked.question}\n{asked.passage}")
+        return self._find(asked, tokens([text]), self.overlaps.candidates([text]).get(0, []))
 
-    def _find(self, asked: Item, others: list[int]) -> Found:
-        """`others`: items that may be in it with words replaced."""
-        exact, by_units = self._by_units(asked)
-        text = f"{asked.question}\n{asked.passage}"
-        others = [item for item in others if not self.by_options[item]]
-        score, item = self.overlaps.best(text, others)
+    def _find(self, asked: Item, block: Tokens, others: list[int]) -> Found:
+        """`block`: the tokens of its text. `others`: items that may be in it with words replaced."""
+        exact, by_units = self._by_units(asked, block.hashes)
+        score, item = self.overlaps.best(block, [item for item in others if not self.by_options[item]])
         if exact.score < 1 and self.overlaps.tells(by_units) and not self.by_options[by_units]:
             # Runs of formulas and set phrases are in many questions: what stands around them decides.
-            around, _ = self.overlaps.best(text, [by_units])
+            around, _ = self.overlaps.best(block, [by_units])
             exact = exact._replace(score=min(exact.score, around))
         if score <= exact.score:
             return exact._replace(stem=max(exact.stem, score))
         return Found(score, max(exact.stem, score), self.names[item])
 
-    def _by_units(self, asked: Item) -> tuple[Found, int]:
+    def _by_units(self, asked: Item, words: Hashes) -> tuple[Found, int]:
         import numpy as np
 
-        hashes = np.unique(_candidate(asked, self.lengths))
+        hashes = np.unique(_candidate(asked, words, self.lengths))
         low = np.searchsorted(self.hashes, hashes, side="left")
         count = np.searchsorted(self.hashes, hashes, side="right") - low
         if not count.any():
@@ -367,11 +367,10 @@ def _units(
     return (question, np.unique(_texts(OPTION, item.choices)), _answer(item), options), lengths
 
 
-def _candidate(asked: Item, lengths: list[int]) -> Hashes:
+def _candidate(asked: Item, hashes: Hashes, lengths: list[int]) -> Hashes:
     """All hashes of a record that items may have."""
     import numpy as np
 
-    hashes = tokens([plain(f"{asked.question}\n{asked.passage}")]).hashes
     grams = [ngrams.combine(hashes, n) for n in lengths]
     question = plain(asked.question)
     whole = _sentences([question, *_SENTENCES.split(question)])

@@ -15,7 +15,7 @@ from difflib import SequenceMatcher
 from typing import TYPE_CHECKING
 
 from boostqa.text.ngrams import windows
-from boostqa.text.tokens import Tokens, blocks, tokens
+from boostqa.text.tokens import Tokens, blocks
 
 if TYPE_CHECKING:
     import numpy as np
@@ -155,9 +155,9 @@ class Overlaps:
         self.seed_known = Membership(self.seeds)
 
     def candidates(self, texts: pa.Array | Sequence[str]) -> dict[int, list[int]]:
-        """Texts that may hold a question -> questions that may be in it with words replaced."""
+        """Texts (in the spelling of `plain`) that may hold a question -> those that may be in it, words replaced."""
         found: dict[int, list[int]] = {}
-        for block in blocks(_plain_all(texts)):
+        for block in blocks(texts):
             for n, known in self.filters.items():
                 for text in set(_inside(block, known, n)[1].tolist()):
                     found.setdefault(block.first + text, [])
@@ -184,11 +184,10 @@ class Overlaps:
         """Whether a question is long enough to be looked for with words replaced."""
         return item >= 0 and bool(self.seed_counts[item] > 0)
 
-    def best(self, text: str, items: list[int]) -> tuple[float, int]:
-        """The largest score of these questions in a text, 0..1, and which it is; (0.0, -1) for none."""
+    def best(self, block: Tokens, items: list[int]) -> tuple[float, int]:
+        """The largest score of these questions in one text, 0..1, and which it is; (0.0, -1) for none."""
         if not items:
             return 0.0, -1
-        block = tokens([plain(text)])
         scores = [(self._score(block, item), -item) for item in items]
         score, item = max(scores)
         return score, -item
@@ -234,14 +233,12 @@ class Overlaps:
         return len(np.setdiff1d(numbers, words)) > 0 and len(np.setdiff1d(own, numbers)) > 0
 
 
-def _plain_all(texts: pa.Array | Sequence[str]) -> pa.Array | Sequence[str]:
+def plain_all(texts: pa.ChunkedArray) -> pa.Array:
     """`plain` of all texts; only those with a backslash or a brace become Python strings."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    if not isinstance(texts, pa.Array | pa.ChunkedArray):
-        return [plain(text) for text in texts]
-    array = texts.combine_chunks() if isinstance(texts, pa.ChunkedArray) else texts
+    array = texts.combine_chunks()
     marked = pc.or_(pc.match_substring(array, "\\"), pc.match_substring(array, "{,}"))
     changed = [plain(text) for text in array.filter(marked).to_pylist()]
     return pc.replace_with_mask(array, marked, pa.array(changed, pa.string())) if changed else array

@@ -53,6 +53,13 @@ class Tokens(NamedTuple):
     first: int = 0
     """Place of the first text among all that were given."""
 
+    def text(self, i: int) -> Tokens:
+        """Text i alone."""
+        import numpy as np
+
+        here = slice(int(self.starts[i]), int(self.starts[i + 1]))
+        return Tokens(self.hashes[here], np.array([0, here.stop - here.start]), self.lead[here])
+
     def numbers(self) -> Indexes:
         """Which tokens begin with a digit; int64[n]."""
         import numpy as np
