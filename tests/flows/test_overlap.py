@@ -1,6 +1,10 @@
 from __future__ import annotations
 
+import gzip
+import itertools
+import json
 import random
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -121,3 +125,30 @@ def test_a_table_gives_what_its_rows_give() -> None:
         alone = known.find(Item(id="", benchmark="", question=text))
         assert found.get(i, alone) == alone
         assert i in found or alone.score == 0.0
+
+
+def questions(path: Path, count: int) -> list[str]:
+    with gzip.open(path, "rt", encoding="utf-8") as lines:
+        return [json.loads(line)["question"] for line in itertools.islice(lines, count)]
+
+
+@pytest.mark.shared_data
+def test_real_questions_are_found_and_those_of_another_split_are_not(shared_data: Path) -> None:
+    asked = questions(shared_data / "eval" / "gsm8k.jsonl.gz", 400)
+    config = DecontaminateConfig()
+    items = [Item(id=str(i), benchmark="gsm8k", question=text) for i, text in enumerate(asked)]
+    known = Index(build(items, config), config)
+    rng = random.Random(2)
+    vocabulary = " ".join(asked).split()
+
+    def hits(texts: list[str]) -> float:
+        found = known.find_in(to_table(Record(id=str(i), kind="qa", question=t) for i, t in enumerate(texts)))
+        return sum(one.score >= 0.5 for one in found.values()) / len(texts)
+
+    def replaced(text: str) -> str:
+        return " ".join(rng.choice(vocabulary) if rng.random() < 0.15 else word for word in text.split())
+
+    assert hits(asked) == 1.0
+    assert hits(["  ".join(text.upper().replace(",", " ").split()) + " !" for text in asked]) >= 0.95
+    assert hits([replaced(text) for text in asked if len(words(text)) >= 20]) >= 0.9
+    assert hits(questions(shared_data / "seeds" / "qa" / "gsm8k_train.jsonl.gz", 2000)) <= 0.001

@@ -3,8 +3,8 @@
 A text is looked at further if it has an n-gram of a question (of the length by which that question counts), or
 enough of its short n-grams (`SEED` tokens) that some of its words may have been replaced. From such a cluster of
 hits one looks on to both sides: in a stretch of the text as long as the question, the share of the question's
-words that stand there, each weighing more the fewer questions have it. A question that differs in its numbers
-alone is another question and scores below any cut. Knows nothing of options, answers and benchmarks.
+words that stand there, each weighing more the fewer questions have it. A question with other
+numbers for most of its own is another question and scores below one half. Knows nothing of options, answers and benchmarks.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ SEEDS = 0.15
 """Share of a question's short n-grams that must be there."""
 SHIFT = 3
 """Tokens by which places of hits may differ and still speak for one place of the question."""
-POWER = 2.4
-"""Score = share ** POWER: three quarters of a question's weight make a score of one half."""
+POWER = 2.2
+"""Score = share ** POWER: 73% of a question's weight make a score of one half."""
 VARIANT = 0.65
 """Largest share of a question that differs in its numbers."""
 _MAP_BITS = 22
@@ -225,12 +225,13 @@ class Overlaps:
         return 2 * common / float(weights.sum() + common + foreign * weights.mean())
 
     def _other_numbers(self, words: Hashes, block: Tokens, stretch: slice) -> bool:
-        """Whether the stretch has other numbers and lacks some of the question's."""
+        """Whether the stretch has other numbers and lacks most of the question's, as a problem made anew does."""
         import numpy as np
 
         numbers = block.hashes[stretch][(block.lead[stretch] - np.uint8(48)) < 10]
-        own = words[np.isin(words, self.numbers)]
-        return len(np.setdiff1d(numbers, words)) > 0 and len(np.setdiff1d(own, numbers)) > 0
+        own = np.unique(words[np.isin(words, self.numbers)])
+        kept = np.count_nonzero(np.isin(own, numbers))
+        return len(own) > 0 and 2 * kept < len(own) and not bool(np.isin(numbers, own).all())
 
 
 def plain_all(texts: pa.ChunkedArray) -> pa.Array:
