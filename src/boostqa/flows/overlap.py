@@ -3,8 +3,8 @@
 A text is looked at further if it has an n-gram of a question (of the length by which that question counts), or
 enough of its short n-grams (`SEED` tokens) that some of its words may have been replaced. From such a cluster of
 hits one looks on to both sides: in a stretch of the text as long as the question, the share of the question's
-words that stand there, each weighing more the fewer questions have it. A question with other
-numbers for most of its own is another question and scores below one half. Knows nothing of options, answers and benchmarks.
+words that stand there, each weighing more the fewer questions have it. A question with other numbers for most of
+its own is another question and scores below one half. Knows nothing of options, answers and benchmarks.
 """
 
 from __future__ import annotations
@@ -230,7 +230,7 @@ class Overlaps:
 
         numbers = block.hashes[stretch][(block.lead[stretch] - np.uint8(48)) < 10]
         own = np.unique(words[np.isin(words, self.numbers)])
-        kept = np.count_nonzero(np.isin(own, numbers))
+        kept = int(np.count_nonzero(np.isin(own, numbers)))
         return len(own) > 0 and 2 * kept < len(own) and not bool(np.isin(numbers, own).all())
 
 
