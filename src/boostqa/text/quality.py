@@ -11,6 +11,8 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import msgspec
+
 from boostqa.text.chunk import estimate_tokens
 from boostqa.text.measures import Measures, measure
 from boostqa.text.normalise import words
@@ -118,10 +120,10 @@ RULES = {
     "de": Rules(word_length=(2.2, 16.0)),
 }
 """Language -> its rules; the others have those of `Rules()`."""
+_OTHER = Rules()
 
 
-@dataclass(frozen=True)
-class Verdict:
+class Verdict(msgspec.Struct, frozen=True):
     """What was found of one passage."""
 
     problems: tuple[str, ...]
@@ -166,7 +168,7 @@ def judge(
     for i, (full, bare) in enumerate(zip(whole, measures, strict=True)):
         code = languages[i]
         cjk = bare.han + bare.kana > 0.3 * bare.letters
-        rules = RULES["zh"] if cjk else Rules() if code in ("zh", "ja") else RULES.get(code or "", Rules())
+        rules = RULES["zh"] if cjk else _OTHER if code in ("zh", "ja") else RULES.get(code or "", _OTHER)
         problems = _shape_problems(texts[i], (full, bare), rules)
         problems += _line_problems(prose[i] if "```" in texts[i] else texts[i], bare, rules)
         if bare.words >= 50 and bare.runs < rules.runs * bare.words:
