@@ -3,7 +3,7 @@
 A text is looked at further if it has an n-gram of a question (of the length by which that question counts), or
 enough of its short n-grams (`SEED` tokens) that some of its words may have been replaced. From such a cluster of
 hits one looks on to both sides: in a stretch of the text as long as the question, the share of the question's
-words that stand there, each weighing more the fewer questions have it. A question with other numbers for most of
+words that stand there, each weighing more the fewer questions have it. A question with other numbers for half of
 its own is another question and scores below one half. Knows nothing of options, answers and benchmarks.
 """
 
@@ -225,13 +225,13 @@ class Overlaps:
         return 2 * common / float(weights.sum() + common + foreign * weights.mean())
 
     def _other_numbers(self, words: Hashes, block: Tokens, stretch: slice) -> bool:
-        """Whether the stretch has other numbers and lacks most of the question's, as a problem made anew does."""
+        """Whether the stretch has other numbers and lacks half of the question's, as a problem made anew does."""
         import numpy as np
 
         numbers = block.hashes[stretch][(block.lead[stretch] - np.uint8(48)) < 10]
         own = np.unique(words[np.isin(words, self.numbers)])
-        kept = int(np.count_nonzero(np.isin(own, numbers)))
-        return len(own) > 0 and 2 * kept < len(own) and not bool(np.isin(numbers, own).all())
+        kept = np.count_nonzero(np.isin(own, numbers))
+        return bool(len(own) and 2 * kept <= len(own) and not np.isin(numbers, own).all())
 
 
 def plain_all(texts: pa.ChunkedArray) -> pa.Array:
