@@ -299,13 +299,13 @@ async def engine_loop(options: Options) -> dict[str, float]:
         system = Message("system", SYSTEM)
         clock = Clock(options)
         waiting = prompts(options)
-        open_shards = 2
+        open_shards, size = 2, max(500, options.requests // 4)
 
         async def shard_lane() -> int:
             found = 0
             while (shard := next(shards, None)) is not None:
                 journal = writer.open(run_dir, ("round-1", "synthesize", "write"), f"part-{shard:05d}", index)
-                found += await shard_of(journal, range(min(SHARD, options.requests - shard * SHARD)))
+                found += await shard_of(journal, range(min(size, options.requests - shard * size)))
                 await journal.close()
             return found
 
@@ -330,13 +330,11 @@ async def engine_loop(options: Options) -> dict[str, float]:
             lanes = -(-5 * options.concurrency // (4 * open_shards))
             return sum(await asyncio.gather(*(record_lane() for _ in range(lanes))))
 
-        shards = iter(range(-(-options.requests // SHARD)))
+        shards = iter(range(-(-options.requests // size)))
         good = sum(await asyncio.gather(*(shard_lane() for _ in range(open_shards))))
         return clock.result(good)
 
 
-SHARD = 5000
-"""Requests of one shard of the engine's run."""
 CLIENTS: dict[str, Callable[[Options], Awaitable[dict[str, float]]]] = {
     "socket": socket_loop,
     "aiohttp": aiohttp_loop,
