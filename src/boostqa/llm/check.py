@@ -1,6 +1,6 @@
 """Finding out what an endpoint can do, with a handful of tiny calls, before anything large is paid.
 
-What is found goes to a person (`boostqa check`) and, as `Abilities`, to the run. The calls go to the wire
+What is found goes to a person (`boostqa check`); a run goes by dialect and recipe. The calls go to the wire
 directly: no ledger, no retries, no budget; together they generate a few hundred tokens at most.
 """
 

@@ -11,7 +11,7 @@ import re
 import socket
 import ssl
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
@@ -94,7 +94,9 @@ class AiohttpTransport:
         self._connect_timeout = connect_timeout
         self._proxies = getproxies()
         self._session: aiohttp.ClientSession = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=connections, keepalive_timeout=60, ttl_dns_cache=60),
+            connector=aiohttp.TCPConnector(
+                limit=connections, keepalive_timeout=60, ttl_dns_cache=60, socket_factory=_watched
+            ),
             cookie_jar=aiohttp.DummyCookieJar(),
             read_bufsize=1 << 18,
         )
@@ -144,6 +146,17 @@ class AiohttpTransport:
         """Close all connections."""
         await self._session.close()
         await asyncio.sleep(0)  # lets the transports close before the loop may stop
+
+
+def _watched(address: tuple[Any, ...]) -> socket.socket:
+    """A socket that notices within a minute that its peer has vanished, however long an answer may take."""
+    family, kind, proto = address[:3]
+    found = socket.socket(family, kind, proto)
+    found.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in (("TCP_KEEPIDLE", 30), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 3)):
+        if hasattr(socket, name):  # not on every system
+            found.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+    return found
 
 
 async def _read(answer: aiohttp.ClientResponse) -> bytes:

@@ -1,10 +1,10 @@
 """Sending one body until it is answered or cannot be: replicas, throttle, retries, and the end of patience.
 
 Retried is only what can succeed: time-outs, broken connections, 408, 409, 425, 429, 5xx, and answers with
-status 200 that are no replies. A 429 is waited out and does not count as a try; neither does a failed probe
-of an endpoint that is down. A wrong key, an empty account, an unknown model or a certificate that cannot be
-trusted stop the run; so does an endpoint from which nothing but failures come. Everything else that fails is this
-one call's own failure.
+status 200 that are no replies. A 429 is waited out and does not count as a try; neither does a probe that finds an
+endpoint still down (no connection, 503). A wrong key, an empty account, an unknown model or a certificate that
+cannot be trusted stop the run; so does an endpoint of which all replicas give nothing but failures. Everything else
+that fails is this one call's own failure.
 """
 
 from __future__ import annotations
@@ -35,6 +35,10 @@ _STOPPING = {
 }
 _BILLABLE_AFTER = 1.0
 """Seconds after which a call that broke off may have been worked on and so billed."""
+_CHOOSE_AGAIN = 0.1
+"""Seconds before a call looks again for a replica that is up."""
+_GATEWAY = {502, 504, 520, 522, 524}
+"""What stands between says that the server did not answer it, which may have worked all the same."""
 _ALL_FAIL = 50
 """Requests in a row that the endpoint calls wrong, with no good one between, that stop the run."""
 
@@ -186,27 +190,26 @@ class Sender:
         return await self._try(replica, call, permit, sent)
 
     async def _permit(self, call: Call, besides: Replica | None = None) -> tuple[Replica, Permit]:
-        """A replica with room, and the permit to use it; waits for one that is down only if all are."""
+        """A replica with room, and the permit to use it. Of several, none is waited for that is shut or lost.
+
+        Raises:
+            ProviderStop: when the endpoint was given up, or every replica is lost.
+        """
         while True:
             replica = self.replicas.choose(call.prefix, besides)
-            all_shut = len(self.replicas) == 1 or all(other.throttle.shut for other in self.replicas)
             try:
-                return replica, await self._admitted(replica, call.tokens, all_shut)
-            except ShutError:
-                continue
-
-    async def _admitted(self, replica: Replica, tokens: float, wait_shut: bool) -> Permit:
-        try:
-            return await replica.throttle.acquire(tokens, wait_shut=wait_shut)
-        except ClosedError as closed:
-            if replica.gone and not self._given_up.is_set():
-                raise ShutError from closed
-            raise ProviderStop(str(closed)) from closed
-        except DownError as down:
-            raise ProviderStop(
-                f"{self._place} ({replica.url}): {down}; the last failure was: {self._last_error}. "
-                "See to the endpoint and run the same command again"
-            ) from down
+                return replica, await replica.throttle.acquire(call.tokens, wait_shut=len(self.replicas) == 1)
+            except ClosedError as closed:
+                if not replica.gone or self._given_up.is_set():
+                    raise ProviderStop(str(closed)) from closed
+            except (ShutError, DownError):
+                if all(each.throttle.lost for each in self.replicas):
+                    raise ProviderStop(
+                        f"{self._place} ({replica.url}): {replica.throttle.lost}; the last failure was: "
+                        f"{self._last_error}. See to the endpoint and run the same command again"
+                    ) from None
+            # Another one may be up, or come into the list; and a turn of the loop must pass in any case.
+            await asyncio.sleep(_CHOOSE_AGAIN)
 
     async def _try(
         self, replica: Replica, call: Call, permit: Permit, sent: Sent
@@ -239,8 +242,10 @@ class Sender:
                 why += "authority that signed it in SSL_CERT_FILE, then run the same command again"
                 self._give_up(why)
                 raise ProviderStop(why) from error
-            ended = Ended.STRUGGLE if error.kind == "timeout" else Ended.FAILURE
-            result = _Again(ended, f"{replica.url}: {error}", counts=not permit.probe)
+            late = error.kind == "timeout"
+            ended = Ended.STRUGGLE if late else Ended.FAILURE
+            # A probe that reached nobody says nothing of its call; a time-out may be the call's own fault.
+            result = _Again(ended, f"{replica.url}: {error}", counts=late or not permit.probe)
         except BaseException:
             # Cancelled: the server may be at work on it, however short the time, and nobody will ever know.
             sent.seconds = time.monotonic() - start
@@ -283,7 +288,7 @@ class Sender:
                 raw = read_reply(response.body)
             except BodyError as error:
                 sent.unanswered += int(sent.seconds >= _BILLABLE_AFTER)
-                return _Again(Ended.FAILURE, f"{replica.url}: answered {error}", counts=not permit.probe)
+                return _Again(Ended.FAILURE, f"{replica.url}: answered {error}")
             if raw.finish == "insufficient_system_resource":
                 return _Again(Ended.STRUGGLE, f"{replica.url}: broke off for lack of resources")
             self._wrong = 0
@@ -303,7 +308,8 @@ class Sender:
             after = _retry_after(response.retry_after)
             return _Again(Ended.STRUGGLE, said, counts=not permit.probe, retry_after=after)
         if status in _RETRIED or status >= 500:
-            return _Again(Ended.FAILURE, said, counts=not permit.probe)
+            sent.unanswered += int(status in _GATEWAY and sent.seconds >= _BILLABLE_AFTER)
+            return _Again(Ended.FAILURE, said)
         return self._own_fault(status, code, message, said, sent)
 
     def _own_fault(self, status: int, code: str, message: str, said: str, sent: Sent) -> RawReply | None:
@@ -342,6 +348,8 @@ def _merge(sent: Sent, other: Sent) -> None:
     if sent.raw is None and other.raw is not None:
         sent.raw, sent.error = other.raw, ""
         sent.sent_at, sent.seconds = other.sent_at, other.seconds
+    elif other.raw is not None:  # both were answered at once: one counts, the other is paid as well
+        sent.unanswered += 1
     sent.error = sent.error or other.error if sent.raw is None else ""
 
 

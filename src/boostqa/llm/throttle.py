@@ -23,6 +23,10 @@ import msgspec
 
 from boostqa.llm.pace import SETTLED, Baseline, Bucket
 
+_IDLE = 60.0
+"""Seconds without any sign from an endpoint after which it is not known any more that it was jammed."""
+_PROBES = 5
+"""Failed probes in a row without which an endpoint that times out is not given up."""
 NAP = 1.0
 """Most seconds that a waiting call sleeps before it looks again whether it still makes sense to wait."""
 
@@ -138,7 +142,13 @@ class Throttle:
         self._failures = 0
         self._opened_at: float | None = None
         self._jammed_at: float | None = None
-        self._down = ""
+        self._jams = 0
+        """429s in a row that found the limit at 1."""
+        self._failed_at = float("-inf")
+        self._slow = False
+        """Whether the latest failure took longer than the patience with failures."""
+        self._probes = 0
+        """Failed probes in a row."""
         self._open_until: float | None = None
         self._cooldown = self.tuning.cooldown
         self._probing = False
@@ -163,33 +173,44 @@ class Throttle:
         return 0.0 if self._opened_at is None else self._clock() - self._opened_at
 
     @property
+    def lost(self) -> str:
+        """Why waiting is pointless: nothing but failures for too long; empty while it is not."""
+        if self._opened_at is None or self._failed_at - self._opened_at <= self.tuning.give_up_after:
+            return ""
+        # A call or two that time out by their own fault take that long, too.
+        if self._slow and self._probes < _PROBES:
+            return ""
+        why = " but that there is too much to do" if self._jammed_at is not None else ""
+        return f"no answer for {self.down_for():.0f} s{why}"
+
+    @property
     def shut(self) -> bool:
-        """Whether the breaker is open and no probe is due, so that a call would have to wait."""
-        return self._open_until is not None and (self._probing or self._clock() < self._open_until)
+        """Whether a call would have to wait: held back, or the breaker is open and no probe is due."""
+        now = self._clock()
+        held = self._hold_until > now
+        return held or (self._open_until is not None and (self._probing or now < self._open_until))
 
     async def acquire(self, tokens: float, *, wait_shut: bool = True) -> Permit:
         """Wait for a place in flight.
 
         Args:
             tokens: expected size of the call, for the cap on tokens a minute.
-            wait_shut: False to be told when the breaker is open instead of waiting for it.
+            wait_shut: False to be told when it is `shut` instead of waiting for it.
 
         Raises:
-            DownError: when the endpoint has not answered for so long that waiting is pointless.
-            ShutError: with `wait_shut=False`, when the breaker is open and no probe is due.
+            DownError: with `wait_shut`, when the endpoint has not answered for so long that waiting is pointless.
+            ShutError: with `wait_shut=False`, when it is `shut`.
             ClosedError: after `close`, which those who wait already notice within `NAP` seconds.
         """
         await self._place()
         try:
-            while (wait := self._delay()) > 0 or self._closed or self._down:
+            while (wait := self._delay()) > 0 or self._closed or (wait_shut and self.lost):
                 if self._closed:
                     raise ClosedError(self._closed)
-                if self._down:
-                    raise DownError(self._down)
+                if wait_shut and self.lost:
+                    raise DownError(self.lost)
                 if not wait_shut and self.shut:
                     raise ShutError
-                if self.down_for() > self.tuning.give_up_after:
-                    raise DownError(f"no answer for {self.down_for():.0f} s")
                 self._sleeping += 1
                 try:
                     await self._sleep(min(wait, NAP))
@@ -280,14 +301,17 @@ class Throttle:
         elif ended is not Ended.ABANDONED:
             if ended is not Ended.FAILURE:
                 self._slow_down(permit, retry_after)
-            if ended is not Ended.OVERLOAD:
+            if ended is Ended.OVERLOAD:
+                self._jam()
+            if ended is not Ended.OVERLOAD or permit.probe:
                 self._fail(permit)
+            self._failed_at = self._clock()
+            self._slow = self._failed_at - permit.sent > self.tuning.give_up_after
         self._wake()
 
     def _succeed(self, permit: Permit, completion: int) -> None:
         now = self._clock()
-        self._failures = 0
-        self._down = ""
+        self._failures = self._jams = self._probes = 0
         self._open_until = self._opened_at = self._jammed_at = None
         self._cooldown = self.tuning.cooldown
         if not permit.full or permit.sent <= self._last_cut:
@@ -331,10 +355,6 @@ class Throttle:
 
     def _slow_down(self, permit: Permit, retry_after: float) -> None:
         now = self._clock()
-        if self._jammed_at is None:
-            self._jammed_at = now
-        elif now - self._jammed_at > self.tuning.give_up_jammed:
-            self._down = f"no answer for {now - self._jammed_at:.0f} s but that there is too much to do"
         if retry_after > 0:
             self._hold_until = max(self._hold_until, now + min(retry_after, self.tuning.max_retry_after))
         if permit.sent > self._last_cut and now - self._last_cut >= self.tuning.pause:
@@ -345,6 +365,19 @@ class Throttle:
             self._last_cut = now
             self.cuts += 1
 
+    def _jam(self) -> None:
+        """Notes a 429: for long nothing else, and the endpoint counts as down; at a limit of 1 it gets a rest."""
+        now = self._clock()
+        since = max(self._failed_at, self._hold_until)
+        if self._jammed_at is None or now - since > _IDLE:
+            self._jammed_at = now
+        elif self._open_until is None and now - self._jammed_at > self.tuning.give_up_jammed:
+            self._open_until, self._opened_at = now + self._cooldown, self._jammed_at
+        if self.limit <= 1:
+            self._jams += 1
+            rest = min(self.tuning.max_cooldown, 0.5 * 2.0 ** min(self._jams, 10))
+            self._hold_until = max(self._hold_until, now + rest)
+
     def _fail(self, permit: Permit) -> None:
         self._failures += 1
         now = self._clock()
@@ -353,5 +386,6 @@ class Throttle:
                 self._open_until = now + self._cooldown
                 self._opened_at = now
         elif permit.probe:
+            self._probes += 1
             self._cooldown = min(self.tuning.max_cooldown, self._cooldown * 2)
             self._open_until = now + self._cooldown
