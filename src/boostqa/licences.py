@@ -13,6 +13,7 @@ what is freer. Creative Commons licences of versions that are not in the table c
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterable
 
 UNKNOWN = "unknown"
@@ -74,13 +75,22 @@ _SEPARATORS = re.compile(r"[\s_-]+")
 _SUFFIX = re.compile(r"-(ONLY|OR-LATER|LICEN[CS]E)$")
 _ALTERNATIVES = re.compile(r"\s+OR\s+(?!LATER\b)", re.IGNORECASE)
 _VERSION = re.compile(r"(CC-BY(?:-NC)?(?:-SA|-ND)?)-\d\.\d\b.*")
-_NO_CHANGES = re.compile(r"\bno[\s-]?deriv|\bcc[\s-]by(?:[\s-]nc)?[\s-]nd\b", re.IGNORECASE)
+_NO_CHANGES = re.compile(
+    r"\bnon?-?deriv|\b(?:by|nc)(?:-nc)?-nd\b|/licenses/nd\b|(?:禁止|不得)(?:演[绎繹]|改作)|改変禁止",
+    re.IGNORECASE,
+)
+_DASHES = re.compile("[\u2010-\u2015\u2212\ufe58\ufe63]")
+_ADDRESS = re.compile(
+    r"(?:https?://)?(?:www\.)?creativecommons\.org/(?:licenses|publicdomain)/([a-z-]+)(?:/(\d\.\d))?(?:/.*)?",
+    re.IGNORECASE,
+)
 
 
 def canonical(licence: str | None) -> str:
     """The SPDX id that is meant (`CC BY 4.0` -> `CC-BY-4.0`), else the words as given, `unknown` for none.
 
-    Of alternatives (`MIT OR Apache-2.0`) the freest. Creative Commons without a version counts as 4.0.
+    Of alternatives (`MIT OR Apache-2.0`) the freest. Creative Commons without a version counts as 4.0. The
+    address of a Creative Commons licence is its name, and any dash is a hyphen.
     """
     text = (licence or "").strip()
     if not text:
@@ -90,8 +100,17 @@ def canonical(licence: str | None) -> str:
     # Only known names are alternatives: free words may hold an "or", too.
     if known := [name for name in names if _entry(name)]:
         return min(known, key=lambda name: (rank(name), name))
-    name = _SUFFIX.sub("", _SEPARATORS.sub("-", text.strip("()")).upper())
-    return _BY_UPPER.get(name, text)
+    if address := _ADDRESS.fullmatch(_folded(text)):
+        code, version = address[1].upper(), address[2]
+        named = {"ZERO": "CC0", "MARK": "PD"}.get(code) or "-".join(filter(None, ("CC", code, version)))
+        return _BY_UPPER.get(named, named)
+    name = _SUFFIX.sub("", _SEPARATORS.sub("-", _folded(text).strip("()")).upper())
+    return _BY_UPPER.get(name) or _BY_UPPER.get(f"CC-{name}" if name.startswith("BY") else "", text)
+
+
+def _folded(text: str) -> str:
+    """The same words with ASCII letters and hyphens where they have full-width forms and other dashes."""
+    return _DASHES.sub("-", unicodedata.normalize("NFKC", text))
 
 
 def rank(licence: str | None) -> int:
@@ -119,12 +138,12 @@ def may_adapt(licence: str | None) -> bool:
     """Whether anything may be made from a text under this licence; False for ND, also in free words."""
     name = canonical(licence)
     entry = _entry(name)
-    return entry[1] != "nd" if entry else not _NO_CHANGES.search(name)
+    return entry[1] != "nd" if entry else not _NO_CHANGES.search(_SEPARATORS.sub("-", _folded(name)))
 
 
 def _entry(name: str) -> tuple[int, str] | None:
     """Order and family of a canonical name; a Creative Commons one of another version counts as 4.0."""
     if name in _TABLE:
         return _TABLE[name]
-    version = _VERSION.fullmatch(_SEPARATORS.sub("-", name).upper())
+    version = _VERSION.fullmatch(_SEPARATORS.sub("-", _folded(name)).upper())
     return _TABLE.get(f"{version[1]}-4.0") if version else None
