@@ -13,7 +13,18 @@ import pytest
 
 from boostqa import readers
 from boostqa.errors import UserError
-from boostqa.inputs import SAMPLE, SAMPLES, InputFile, expand, fingerprint, locate, open_file, packed, size_of
+from boostqa.inputs import (
+    SAMPLE,
+    SAMPLES,
+    InputFile,
+    expand,
+    fingerprint,
+    is_aside,
+    locate,
+    open_file,
+    packed,
+    size_of,
+)
 
 
 @pytest.fixture
@@ -44,6 +55,11 @@ def test_names_are_relative_to_the_fixed_part(base: Path, path: str, names: list
     for file in files:
         assert Path(locate(full, file.name)) == Path(file.path)
         assert Path(file.path).is_file()
+
+
+def test_hidden_names_begin_with_a_dot_and_have_more() -> None:
+    assert [is_aside(name) for name in (".x", "a/.x/b.md", "..data/a.md", "./LICENSE")] == [True] * 4
+    assert [is_aside(name) for name in ("./a.md", "../a.md", "a/./b.md", "a.b")] == [False] * 4
 
 
 def test_a_file_whose_name_looks_like_a_glob(tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ SAMPLES = 16
 """A file of at most SAMPLE * SAMPLES bytes is hashed whole, a larger one by this many samples."""
 
 _ASIDE = re.compile(
-    r"(?:^|/)(?:\.|__MACOSX/|(?:LICEN[CS]E|COPYING|NOTICE)(?:[-.][^/]*)?$|"
+    r"(?:^|/)(?:\.(?!\.?/)|__MACOSX/|(?:LICEN[CS]E|COPYING|NOTICE)(?:[-.][^/]*)?$|"
     r"(?:dataset_infos?|dataset_dict|state)\.json$|cache-[^/]*\.arrow$)",
     re.IGNORECASE,
 )

@@ -93,6 +93,15 @@ def test_members_read_like_files_and_can_be_entered_anywhere(tmp_path: Path, nam
         assert next(islice(readers.open(path, place=start), skipped, None)) == found[ordinal]
 
 
+def test_a_tar_file_made_of_a_folder(tmp_path: Path) -> None:
+    """`tar -C folder -cf a.tar .` writes ./ before each name, which does not hide what it names."""
+    members = {"./q.jsonl": LINES, "./.hidden.jsonl": LINES, "./a/.git/x.jsonl": LINES, "./LICENSE": b"x"}
+    for name in ("a.tar", "a.zip"):
+        found = list(readers.open(str(_pack(tmp_path / name, members))))
+        assert {item.member for item in found} == {"./q.jsonl"}
+        assert len(found) == len(ROWS)
+
+
 def test_bad_members_are_named_and_do_not_end_the_archive(tmp_path: Path) -> None:
     inner = _zip(tmp_path / "inner.zip", {"x.md": b"x"}).read_bytes()
     members = {
