@@ -56,6 +56,17 @@ def test_chapters_of_a_book_in_reading_order(tmp_path: Path) -> None:
     assert text.passage.strip() == "# Rays\n\nIts speed is $c=\\frac{s}{t}$."
 
 
+def test_a_page_without_text_and_a_lost_chapter_take_nothing_else(tmp_path: Path) -> None:
+    cover = '<html xmlns="http://www.w3.org/1999/xhtml"><body><img src="a.png"/></body></html>'
+    found = list(readers.open(str(_epub(tmp_path / "a.epub", **{"OEBPS/text/a.xhtml": cover}))))
+    assert [(type(item), item.member) for item in found] == [(Raw, "OEBPS/text/b .xhtml")] * 2
+    gone = BOOK.replace("text/a.xhtml", "text/gone.xhtml")
+    found = list(readers.open(str(_epub(tmp_path / "b.epub", **{"OEBPS/book.opf": gone}))))
+    assert isinstance(found[0], BadRow)
+    assert (found[0].reason, found[0].member) == ("damaged_file", "OEBPS/text/gone.xhtml")
+    assert [item.question for item in found[1:] if isinstance(item, Raw)] == ["Is it fast?", ""]
+
+
 W = "http://schemas.openxmlformats.org/wordprocessingml/2006/main"
 M = "http://schemas.openxmlformats.org/officeDocument/2006/math"
 DOCUMENT = f"""<w:document xmlns:w="{W}" xmlns:m="{M}"><w:body>

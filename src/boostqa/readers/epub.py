@@ -23,6 +23,8 @@ _DC = "{http://purl.org/dc/elements/1.1/}"
 def read_epub(data: bytes, limits: Limits) -> Iterator[Raw | BadRow]:
     """Items of all chapters, with the book's title first in their headings.
 
+    A chapter that is missing or damaged is a bad row; the others are read all the same.
+
     Raises:
         UnreadableError: `damaged_file`, `password_protected` (an encrypted book), `file_too_large`,
             `expands_too_much`, `xml_entities`.
@@ -37,22 +39,31 @@ def read_epub(data: bytes, limits: Limits) -> Iterator[Raw | BadRow]:
         title = " ".join((book.findtext(f".//{_DC}title") or "").split())
         language = (book.findtext(f".//{_DC}language") or "").strip() or None
         parts = {item.get("id"): item for item in book.iter(f"{_OPF}item")}
+        sizes = {info.filename: info.file_size for info in packed.infolist()}
         spent = 0
         for reference in book.iter(f"{_OPF}itemref"):
             part = parts.get(reference.get("idref"))
             if part is None or "html" not in part.get("media-type", "") or part.get("properties") == "nav":
                 continue
             name = posixpath.normpath(posixpath.join(posixpath.dirname(path), unquote(part.get("href", ""))))
-            page = read_part(packed, name, limits)
-            spent += len(page)
+            spent += sizes.get(name, 0)
             if spent > limits.document:
                 raise UnreadableError("file_too_large", f"chapters of more than {limits.document} bytes")
-            for item in page_items(page, whole=True):
+            for item in _chapter(packed, name, limits):
                 item = msgspec.structs.replace(item, member=name)
                 if isinstance(item, Raw):
                     heading = ([title] if title else []) + item.heading
                     item = msgspec.structs.replace(item, heading=heading, language=language, url=None)
                 yield item
+
+
+def _chapter(packed: ZipFile, name: str, limits: Limits) -> Iterator[Raw | BadRow]:
+    """Items of one chapter; one that cannot be read is a bad row, one without text (a cover) is nothing."""
+    try:
+        yield from page_items(read_part(packed, name, limits), whole=True)
+    except UnreadableError as error:
+        if error.args[0] != "empty_page":
+            yield BadRow(line=0, reason=error.args[0], excerpt=error.args[1])
 
 
 def open_package(data: bytes) -> ZipFile:
