@@ -208,3 +208,32 @@ def test_wrapped_lines_of_a_page_are_joined() -> None:
     raw += "after a physicist who lived in Bonn.\r\n12\r\nA: x"
     joined = "The unit of frequency is the hertz, and it is named after a physicist who lived in Bonn."
     assert page_text(raw) == f"{joined}\nA: x"
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "<math>x " * 150_000,
+        "<m:math>x " * 100_000,
+        "<script type='math/tex'>x " * 40_000,
+        "<script " + "type=math/tex " * 80_000,
+        "<math>" + "<annotation encoding=tex>x " * 40_000 + "</math>",
+        "<math><annotation " + "tex" * 300_000 + "</math>",
+        "<link " + "rel=canonical " * 80_000,
+        "<p><a href='x'>link</a></p>" * 40_000 + "<p>A line that is none.</p>",
+        ("<p><a href='x'>link</a></p>" * 3 + "<p>A line that is none.</p>") * 10_000,
+    ],
+)
+def test_pages_made_to_be_slow_take_linear_time(tmp_path: Path, source: str) -> None:
+    """A megabyte of what never closes: with patterns that try again from each tag, this test would not end."""
+    path = tmp_path / "a.html"
+    path.write_text(f"<html><body><p>Light travels in straight lines.</p>{source}</body></html>")
+    assert list(readers.open(str(path)))
+
+
+def test_many_comments_before_a_text(tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    path.write_text("<!-- a --> " * 60 + "Light travels in straight lines.")
+    assert readers.sniff(str(path)) == "text"
+    path.write_text("<!-- a --> " * 60 + "<html><body>Light</body></html>")
+    assert readers.sniff(str(path)) == "html"

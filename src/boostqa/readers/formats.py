@@ -22,7 +22,7 @@ _ENDINGS = {
 }  # fmt: skip
 _PACKED = re.compile(r"\.(?:gz|gzip|zst|zstd|bz2)$", re.IGNORECASE)
 _HTML = re.compile(
-    rb"\s*(?:<\?xml[^>]*>\s*)?(?:<!--.*?-->\s*)*<(?:!doctype\s+html|html|head|body)\b",
+    rb"\s*(?:<\?xml[^>]*>\s*)?(?:<!--(?:(?!-->).)*+-->\s*+)*+<(?:!doctype\s+html|html|head|body)\b",
     re.IGNORECASE | re.DOTALL,
 )
 _XML = re.compile(rb"\s*(?:<\?xml\b|<[a-zA-Z][\w:.-]*\s[^<>]{0,400}?xmlns)")

@@ -22,10 +22,17 @@ from boostqa.readers.threads import THREAD, answered
 _CHARSET = re.compile(rb"<meta[^>]{0,200}?charset\s*=\s*[\"']?([\w-]+)", re.IGNORECASE)
 _MARKS = re.compile(r"<(?:h([1-6])|pre|/pre|img)(?=[\s>])[^<>]*>", re.IGNORECASE)
 _HASHES = {str(level): "#" * level + " " for level in range(1, 7)}
-_MATH = re.compile(r"<(\w+:)?math\b([^<>]*)>(.*?)</(?:\w+:)?math>", re.DOTALL)
-_ANNOTATION = re.compile(r"<annotation\b[^<>]*tex[^<>]*>(.*?)</annotation>", re.DOTALL | re.IGNORECASE)
+# A body ends at the next tag of its own kind, and nothing is read twice: what never closes takes linear time.
+_MATH = re.compile(
+    r"<(\w+:)?math\b([^<>]*)>([^<]*+(?:<(?!/?(?:\w+:)?math\b)[^<]*+)*+)</(?:\w+:)?math>", re.DOTALL
+)
+_ANNOTATION = re.compile(
+    r"<annotation\b(?=[^<>]*tex)[^<>]*>([^<]*+(?:<(?!/?annotation\b)[^<]*+)*+)</annotation>",
+    re.DOTALL | re.IGNORECASE,
+)
 _TEX_SCRIPT = re.compile(
-    r"<script\b[^<>]*type=[\"']?math/tex([^<>]*)>(.*?)</script>", re.DOTALL | re.IGNORECASE
+    r"<script\b(?=[^<>]*type=[\"']?math/tex)([^<>]*)>([^<]*+(?:<(?!/?script\b)[^<]*+)*+)</script>",
+    re.DOTALL | re.IGNORECASE,
 )
 _ATTRIBUTE = re.compile(r"\b(alt|class|alttext|display)\s*=\s*(?:\"([^\"]*)\"|'([^']*)')", re.IGNORECASE)
 _TABLE = re.compile(r"<table\b(?:(?!<table\b).)*?</table>", re.DOTALL | re.IGNORECASE)
@@ -37,7 +44,7 @@ _DISPLAY = re.compile(r"^\{\\(?:display|text)style\s*(.*)\}$", re.DOTALL)
 _MATHS_CLASSES = frozenset(
     ("math", "tex", "latex", "mwe-math-fallback-image-inline", "mwe-math-fallback-image-display")
 )
-_CANONICAL = re.compile(r"<link\b[^<>]*\brel=[\"']?canonical[^<>]*>", re.IGNORECASE)
+_CANONICAL = re.compile(r"<link\b(?=[^<>]*\brel=[\"']?canonical)[^<>]*>", re.IGNORECASE)
 _HREF = re.compile(r"\bhref=[\"'](https?://[^\"'<>\s]+)", re.IGNORECASE)
 _LIST_TAG = re.compile(r"</?(?:ul|ol|li)(?:\s[^<>]*)?>", re.IGNORECASE)
 _INDENTED_FENCE = re.compile(r"^[ \t]+```", re.MULTILINE)
@@ -116,7 +123,7 @@ def main_text(page: str, whole: bool = False) -> tuple[str, str | None, str]:
 def _marked(page: str) -> str:
     """The page with Markdown where its text alone would lose something."""
     if "math/tex" in page:
-        page = _TEX_SCRIPT.sub(lambda m: _dollars(m[2], "display" in m[1]), page)
+        page = _TEX_SCRIPT.sub(lambda m: _dollars(m[2], "mode=display" in m[1]), page)
     if "<math" in page or ":math" in page:
         page = _MATH.sub(_math, page)
     # Sphinx puts an empty block beside each line break of a program.
@@ -238,6 +245,7 @@ def _tidy(text: str) -> str:
 def _without_bars(text: str) -> str:
     """Without lines of nothing but short links, where two stand in a line or three lines together."""
     kept: list[str] = []
+    dropped: set[int] = set()
     single: list[int] = []
     for line in text.split("\n"):
         *links, rest = line.split(_LINKED)
@@ -248,12 +256,12 @@ def _without_bars(text: str) -> str:
             single.append(len(kept))
         elif single and line:
             if len(single) > 2:
-                kept = [one for i, one in enumerate(kept) if i not in set(single)]
+                dropped.update(single)
             single = []
         kept.append(line)
     if len(single) > 2:
-        kept = [one for i, one in enumerate(kept) if i not in set(single)]
-    return "\n".join(kept).replace(_LINKED, "")
+        dropped.update(single)
+    return "\n".join(one for i, one in enumerate(kept) if i not in dropped).replace(_LINKED, "")
 
 
 def _is_bar(links: list[str], rest: str) -> bool:
