@@ -200,3 +200,44 @@ def test_warc_and_wet(tmp_path: Path, packed: bool) -> None:
     for ordinal, start in enumerate(places[:-1], 1):
         assert start.items == ordinal - 1
         assert next(islice(readers.open(str(path), place=start), 1, None)) == found[ordinal]
+
+
+def _pages(count: int) -> list[bytes]:
+    text = "<p>Light travels in straight lines, and very fast.</p>" * 200
+    page = f"<html><body><main><h1>Light</h1>{text}</main></body></html>".encode()
+    return [_record("response", f"https://a.org/{i}", _response(page)) for i in range(count)]
+
+
+@pytest.mark.parametrize("pack", [None, gzip.compress, zstd.compress])
+@pytest.mark.parametrize("where", [0.75, 0.5, 0.999, "header", "tail"])
+def test_a_warc_file_that_breaks_off_is_named_and_keeps_whole_pages(
+    tmp_path: Path, pack: Any, where: float | str
+) -> None:
+    records = [pack(one) if pack else one for one in _pages(5)]
+    whole = b"".join(records)
+    last = len(whole) - len(records[-1])
+    end = {"header": last + 25, "tail": len(whole) - 12}.get(str(where)) or int(float(where) * len(whole))
+    path = tmp_path / "a.warc"
+    path.write_bytes(whole)
+    good = list(readers.open(str(path)))
+    assert len(good) == 5
+    path.write_bytes(whole[:end])
+    *found, bad = readers.open(str(path))
+    assert isinstance(bad, BadRow)
+    assert bad.reason == "damaged_file"
+    assert found == good[: len(found)]
+    assert len(found) >= int(end / len(records[0])) - 1, "at most the page before the break is lost"
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, zstd.compress, bz2.compress])
+def test_a_warc_file_packed_as_a_whole(tmp_path: Path, pack: Any) -> None:
+    path = tmp_path / "a.warc.x"
+    path.write_bytes(pack(b"".join(_pages(5))))
+    place, found, places = Place(), [], []
+    for item in readers.open(str(path), place=place):
+        found.append(item)
+        places.append(Place(place.items, place.line, place.byte))
+    assert [item.url for item in found if isinstance(item, Raw)] == [f"https://a.org/{i}" for i in range(5)]
+    for ordinal, start in enumerate(places):
+        again = readers.open(str(path), place=start)
+        assert next(islice(again, ordinal - start.items, None)) == found[ordinal]

@@ -162,6 +162,8 @@ class Stream:
         """The bytes as they are stored."""
         self.data = self.packed
         kind = next((kind for magic, kind in _MAGIC.items() if self._first(4).startswith(magic)), None)
+        self.packing = kind
+        """gzip, bz2 or zstd; None for bytes that are not packed."""
         if kind is not None:
             self.data = io.BufferedReader(_Source(_unpacker(kind, self.packed), limits, self.packed), _BUFFER)
 
