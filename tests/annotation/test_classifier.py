@@ -3,6 +3,7 @@ import pytest
 
 from boostqa.annotation.classifier import Classifier, fit, load, save
 from boostqa.annotation.encoder import encoder as encoder_named
+from boostqa.annotation.features import rows
 from boostqa.annotation.regression import fit_dense, softmax
 from boostqa.errors import UserError
 
@@ -68,6 +69,44 @@ def test_the_order_of_examples_does_not_matter():
 def test_too_little_to_learn_from():
     with pytest.raises(ValueError, match="needs 10 texts and 2 labels"):
         fit(["a"] * 20, ["x"] * 20)
+
+
+def test_few_distinct_texts_are_no_reason_to_fail():
+    # Which folds two texts fall into is chance: both alone, with one to be held out, or together.
+    tested = set()
+    for k in range(20):
+        texts = [f"text {k} one"] * 6 + [f"other {k} two"] * 6
+        found, trial = fit(texts, ["a"] * 6 + ["b"] * 6)
+        tested.add(len(trial.truth))
+        assert np.isfinite(found.predict(texts)).all()
+    assert tested >= {0, 12}
+    same, trial = fit(["one question"] * 12, ["a", "b"] * 6)
+    assert (trial.truth, trial.calibration_error) == ([], 0.0)
+    assert (same.scale, same.curve) == ((1.0, 0.0), (1.0, 0.0))
+    assert same.predict(["one question"])[0] == pytest.approx([0.5, 0.5], abs=0.01)
+
+
+def test_words_that_no_example_had_are_unknown_however_many():
+    rng = np.random.default_rng(0)
+
+    def word(low, high):
+        return "".join(chr(c) for c in rng.integers(low, high, rng.integers(5, 11)))
+
+    # So many known columns that one in eleven of any text's is known by chance.
+    lexicon = [word(97, 123) for _ in range(30_000)]
+    texts = [" ".join(lexicon[i % 30_000 : i % 30_000 + 40]) for i in range(0, 60_000, 20)]
+    found, _ = fit(texts, ["a", "b"] * 1500)
+    assert len(found.sparse.columns) > (1 << 20) / 11
+    strange = [
+        " ".join(word(low, high) for _ in range(n))
+        for low, high in ((97, 123), (0x1200, 0x1248))
+        for n in (5, 20, 60)
+        for _ in range(100)
+    ]
+    assert found.sparse.known(rows(strange)).mean() < 0.03
+    assert found.predict(strange[-1:])[0] == pytest.approx(found.prior, abs=1e-6)
+    real = [" ".join(rng.choice(lexicon, n)) for n in (3, 5, 20, 60) for _ in range(100)]
+    assert found.sparse.known(rows(real)).mean() > 0.97
 
 
 class Counting:

@@ -229,7 +229,8 @@ def fit(
     inputs = vectors[order] if encoder and vectors is not None else None
     folds = np.array([int(digest(groups[i] if groups else texts[i])[:8], 16) % FOLDS for i in order])
     found, where = _held_out(rows, inputs, truth, folds, len(names))
-    scale = _pool(found, truth[where])
+    # Where nothing could be held out, the probabilities stay as the regressions give them.
+    scale = _pool(found, truth[where]) if len(where) else (1.0, 0.0) if inputs is None else (0.5, 0.5)
     chance = softmax(scale[0] * found[0] + scale[1] * found[1])
     curve = platt(chance.max(axis=1), chance.argmax(axis=1) == truth[where])
     chance = _corrected(chance, curve)
@@ -247,18 +248,21 @@ def fit(
 def _held_out(
     rows: features.Rows, inputs: Floats | None, truth: Ints, folds: Ints, classes: int
 ) -> tuple[tuple[Floats, Floats], Ints]:
-    """Logits of the sparse and the dense model (zeros without) for what they were not fitted on, and its places."""
+    """Logits of the sparse and the dense model (zeros without) for what they were not fitted on, and its places.
+
+    None where all texts are in one fold: with one group, sometimes with two or three.
+    """
     import numpy as np
 
-    tested, sparse, dense = [], [], []
-    for fold in range(1 if len(truth) > _MANY else FOLDS // 2):
+    filled = np.unique(folds)
+    tested, sparse, dense = [np.zeros(0, dtype=np.int64)], [np.zeros((0, classes), dtype=np.float32)], []
+    for fold in filled[: 1 if len(truth) > _MANY else FOLDS // 2] if len(filled) > 1 else ():
         inside, outside = np.flatnonzero(folds != fold), np.flatnonzero(folds == fold)
-        if len(inside) and len(outside):
-            model = fit_sparse(features.take(rows, inside), truth[inside], classes)
-            sparse.append(model.logits(features.take(rows, outside)))
-            if inputs is not None:
-                dense.append(fit_dense(inputs[inside], truth[inside], classes).logits(inputs[outside]))
-            tested.append(outside)
+        model = fit_sparse(features.take(rows, inside), truth[inside], classes)
+        sparse.append(model.logits(features.take(rows, outside)))
+        if inputs is not None:
+            dense.append(fit_dense(inputs[inside], truth[inside], classes).logits(inputs[outside]))
+        tested.append(outside)
     first = np.concatenate(sparse)
     second = np.concatenate(dense) if dense else np.zeros_like(first)
     return (first, second), np.concatenate(tested)

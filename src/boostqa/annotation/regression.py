@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 _BATCH = 64
 _EPOCHS = 3
 _RATE = 1.0
+_BEYOND_CHANCE = 2.5
+"""Standard deviations; docs/annotation.md tells how many texts of made-up words still pass, and how many questions."""
 
 
 def softmax(logits: Floats) -> Floats:
@@ -66,11 +68,19 @@ class Sparse:
         return result
 
     def known(self, rows: Rows) -> npt.NDArray[np.bool_]:
-        """Whether a row has any column that the regression knows, [rows]."""
+        """Whether the regression knows more of a row's columns than chance explains, [rows].
+
+        Hashes share columns: where a part of all columns is known, so is that part of the columns of words that no
+        example had. A row is known if it has 2.5 standard deviations (of the binomial) more than that.
+        """
         import numpy as np
 
         count = np.concatenate([[0], np.cumsum(self._slots()[rows.columns] >= 0)])
-        found: npt.NDArray[np.bool_] = count[rows.starts[1:]] > count[rows.starts[:-1]]
+        hits, entries = count[rows.starts[1:]] - count[rows.starts[:-1]], np.diff(rows.starts)
+        share = len(self.columns) / (1 << BITS)
+        found: npt.NDArray[np.bool_] = hits > entries * share + _BEYOND_CHANCE * np.sqrt(
+            entries * share * (1 - share)
+        )
         return found
 
     def _slots(self) -> npt.NDArray[np.int32]:
