@@ -40,7 +40,10 @@ FilesArgument = Annotated[
     list[Path], typer.Argument(help="Labelled items, in any format of seeds.", metavar="FILE...")
 ]
 TaxonomyOption = Annotated[
-    Path | None, typer.Option(help="Your own disciplines and fields; default: the built-in.", metavar="FILE")
+    Path | None,
+    typer.Option(
+        help="Your own disciplines and fields; default: the model's, else the built-in.", metavar="FILE"
+    ),
 ]
 CrosswalkOption = Annotated[
     str | None,

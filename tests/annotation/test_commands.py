@@ -1,8 +1,10 @@
 import json
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
+from boostqa import taxonomy
 from boostqa.cli import app
 from boostqa.errors import UserError
 from boostqa.report.annotation import kept
@@ -166,8 +168,30 @@ def test_own_taxonomy_and_crosswalk(tmp_path):
     path = write(tmp_path / "known.jsonl", lines)
     call("fit", path, "--out", tmp_path / "m", "--taxonomy", own)
     out = tmp_path / "out.jsonl"
-    call("apply", path, "--model", tmp_path / "m", "--out", out, "--taxonomy", own)
-    assert {json.loads(line)["discipline"] for line in out.read_text().splitlines()} == {"Work"}
+    # The model brings its taxonomy.
+    call("apply", path, "--model", tmp_path / "m", "--out", out, "--min-confidence", "0")
+    labelled = [json.loads(line) for line in out.read_text().splitlines()]
+    assert {(row["field"], row["discipline"], row["stem"]) for row in labelled} == {
+        ("Wood", "Work", "no"),
+        ("Iron", "Work", "no"),
+    }
+    new = write(tmp_path / "new.jsonl", [{"question": "saw it 99", "field": "木"}])
+    assert json.loads(call("eval", "--gold", new, "--model", tmp_path / "m", "--json"))["outside"] == 0
+    with pytest.raises(UserError, match="no field"):
+        call(
+            "apply",
+            path,
+            "--model",
+            tmp_path / "m",
+            "--out",
+            out,
+            "--taxonomy",
+            Path(taxonomy.__file__).with_name("disciplines.yaml"),
+        )
+    about = tmp_path / "m" / "model.json"
+    about.write_text(about.read_text(encoding="utf-8").replace('"fields"', '"folds"'), encoding="utf-8")
+    with pytest.raises(UserError, match=r"holds no taxonomy .* again with `boostqa annotate fit`"):
+        call("apply", path, "--model", tmp_path / "m", "--out", out)
     mapped = [
         {"question": f"{w} {i}", "subject": s}
         for i in range(8)
@@ -196,10 +220,26 @@ def test_measure_gives_difficulty_with_error(tmp_path):
     bad = write(tmp_path / "bad.jsonl", [{"id": "a", "solver": "s", "solved": 5, "tried": 4}])
     with pytest.raises(UserError, match=r"bad.jsonl:1: solved 5 is not between 0 and tried 4"):
         call("measure", bad, "--out", out)
+    for solved, tried in (("inf", "inf"), (1, "inf"), ("nan", 4)):
+        path = write(tmp_path / "bad.jsonl", [{"id": "a", "solver": "s", "solved": solved, "tried": tried}])
+        with pytest.raises(
+            UserError, match=r"bad.jsonl:1: solved .* is not between 0 and tried .*; give counts"
+        ):
+            call("measure", path, "--out", out)
     with pytest.raises(UserError, match=r"bad.jsonl:1: needs id, solver, solved and tried"):
         call("measure", write(tmp_path / "bad.jsonl", [{"id": "a"}]), "--out", out)
     with pytest.raises(UserError, match="no attempts"):
         call("measure", write(tmp_path / "none.jsonl", []), "--out", out)
+
+
+def test_one_question_again_and_again_is_fitted_without_a_test(tmp_path):
+    lines = [{"question": "What is force?", "field": field} for field in ("Physics", "Law") for _ in range(6)]
+    path = write(tmp_path / "known.jsonl", lines)
+    shown = call("fit", path, "--out", tmp_path / "m")
+    assert "field: 12 examples of 2 labels" in shown
+    assert "nothing could be held out" in shown
+    found = json.loads(call("fit", path, "--out", tmp_path / "m", "--json"))
+    assert found["heads"]["field"]["held_out"]["n"] == 0
 
 
 def test_places_that_cannot_be_used(tmp_path, model):

@@ -61,6 +61,9 @@ def test_bad_counts_are_refused():
         fit(np.zeros((3, 2)), np.zeros((2, 2)))
     with pytest.raises(ValueError, match="between 0 and the count of tried"):
         fit(np.ones((3, 2)), np.zeros((3, 2)))
+    for odd in (np.inf, np.nan):
+        with pytest.raises(ValueError, match="and finite"):
+            fit(np.full((3, 2), odd), np.full((3, 2), odd))
 
 
 def test_levels_by_cuts():

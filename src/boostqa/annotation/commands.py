@@ -1,12 +1,13 @@
 """`boostqa annotate fit | eval | apply | measure`: labels, their classifier and their quality on their own.
 
 Each function does one command and returns or writes its result as plain data; `cli.py` only parses words. A fitted
-classifier is a folder that also holds what `eval` and `apply` must know of it: the languages of its examples, and the
-hashes of their texts, so that nothing is tested on what it was fitted on.
+classifier is a folder that also holds what `eval` and `apply` must know of it: its taxonomy, the languages of its
+examples, and the hashes of their texts, so that nothing is tested on what it was fitted on.
 """
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -19,7 +20,7 @@ from boostqa.annotation.evaluation import agreement, calibration_error, spearman
 from boostqa.annotation.gold import Item, Items, read_items
 from boostqa.errors import UserError
 from boostqa.identity import digest
-from boostqa.taxonomy import OTHER, Taxonomy, levels, load
+from boostqa.taxonomy import OTHER, Discipline, Field, Taxonomy, levels, load
 from boostqa.text.normalise import fold
 
 LABELS = ("discipline", "field", "level", "grade")
@@ -77,7 +78,8 @@ def fit_model(
     spoken = Counter(item.language for item in read.items if item.labels)
     about = {
         "languages": sorted(code for code, n in spoken.items() if code and n >= _LANGUAGE_ITEMS),
-        "taxonomy": str(taxonomy) if taxonomy else None,
+        "disciplines": tree.disciplines,
+        "fields": tree.fields,
         "texts": sorted({_mark(item) for item in read.items if item.labels}),
     }
     classifier.save(out, heads, about)
@@ -94,14 +96,15 @@ def eval_model(
 ) -> dict[str, Any]:
     """How the classifier in the folder `model` agrees with the labels of the files, over all and per language.
 
+    The taxonomy is the one that it was fitted with, unless another file is given.
     Items that it was fitted on are left out and counted. A field under `min_confidence` counts as `Other`, so as wrong.
 
     Raises:
         UserError: if a file or the model cannot be used, or no item is left.
     """
-    tree = load(taxonomy)
+    heads, about, tree = _loaded(model)
+    tree = load(taxonomy) if taxonomy else tree
     read = read_items(paths, tree, benchmark)
-    heads, about = _loaded(model)
     seen = set(about["texts"])
     items = [item for item in read.items if item.labels and _mark(item) not in seen]
     left_out = sum(bool(item.labels) for item in read.items) - len(items)
@@ -141,14 +144,15 @@ def apply_model(
 ) -> dict[str, Any]:
     """Labels every row of the files and writes them as JSON lines to `out`, in the order of the rows.
 
+    The taxonomy is the one that the classifier was fitted with, unless another file is given.
     `ask` rows, those that a model's labels would help most, are marked with `"ask": true` (`bulk.chosen`).
 
     Raises:
         UserError: if a file or the model cannot be used, or `out` cannot be written.
     """
-    tree = load(taxonomy)
+    heads, about, tree = _loaded(model)
+    tree = load(taxonomy) if taxonomy else tree
     read = read_items(paths, tree)
-    heads, about = _loaded(model)
     found: list[Guess] = []
     for first in range(0, len(read.items), 4096):
         found += _guessed(heads, about, read.items[first : first + 4096], min_confidence, tree)
@@ -187,8 +191,10 @@ def measure(paths: Sequence[Path], out: Path, model: str = "1PL") -> dict[str, A
                 )
             except (KeyError, TypeError, ValueError) as error:
                 raise UserError(f"{path}:{number}: needs id, solver, solved and tried ({error!r})") from None
-            if not 0 <= solved <= tried:
-                raise UserError(f"{path}:{number}: solved {solved:g} is not between 0 and tried {tried:g}")
+            if not 0 <= solved <= tried < math.inf:
+                raise UserError(
+                    f"{path}:{number}: solved {solved:g} is not between 0 and tried {tried:g}; give counts"
+                )
             kept = counts.setdefault(key, [0.0, 0.0])
             kept[0], kept[1] = kept[0] + solved, kept[1] + tried
     names, solvers = sorted({a for a, _ in counts}), sorted({b for _, b in counts})
@@ -236,11 +242,20 @@ def _lines(path: Path) -> Iterable[tuple[int, dict[str, Any]]]:
         raise UserError(f"{path}: cannot be read ({error.strerror}); check the path") from None
 
 
-def _loaded(model: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+def _loaded(model: Path) -> tuple[dict[str, Any], dict[str, Any], Taxonomy]:
+    """Classifiers by head, what was said about them, and the taxonomy of their labels."""
     from boostqa.annotation import classifier
     from boostqa.annotation.encoder import encoder
 
-    return classifier.load(model, encoder)
+    heads, about = classifier.load(model, encoder)
+    try:
+        disciplines = msgspec.convert(about["disciplines"], tuple[Discipline, ...])
+        fields = msgspec.convert(about["fields"], tuple[Field, ...])
+    except (KeyError, msgspec.ValidationError) as error:
+        raise UserError(
+            f"{model}: holds no taxonomy ({error!r}); make the classifier again with `boostqa annotate fit`"
+        ) from None
+    return heads, about, Taxonomy(str(model / "model.json"), disciplines, fields)
 
 
 def _guessed(

@@ -27,7 +27,7 @@ _STEPS = 500
 CUTS = (-1.2, -0.4, 0.4, 1.2)
 """Difficulties between H1, H2, ... H5: of items as a whole, 12, 23, 31, 23 and 12 percent."""
 _SLOPE_PRIOR = 0.5
-"""Standard deviation of ln a_j around 0.5 in the prior: keeps the slope of a solver with few tries finite."""
+"""Standard deviation of ln a_j around ln 1.5 in the prior: keeps the slope of a solver with few tries finite."""
 
 
 @dataclass(frozen=True)
@@ -50,15 +50,15 @@ def fit(solved: Floats, tried: Floats, model: Literal["1PL", "2PL"] = "1PL") -> 
     """The fit of `solved` of `tried` attempts, both [items, solvers].
 
     Raises:
-        ValueError: if the shapes differ, a count is negative, or more were solved than tried.
+        ValueError: if the shapes differ, a count is negative or not finite, or more were solved than tried.
     """
     import numpy as np
 
     solved, tried = np.asarray(solved, dtype=np.float64), np.asarray(tried, dtype=np.float64)
     if solved.ndim != 2 or solved.shape != tried.shape:
         raise ValueError(f"irt: solved {solved.shape} and tried {tried.shape} must both be [items, solvers]")
-    if (solved < 0).any() or (solved > tried).any():
-        raise ValueError("irt: each count of solved must be between 0 and the count of tried")
+    if not ((solved >= 0) & (solved <= tried) & np.isfinite(tried)).all():
+        raise ValueError("irt: each count of solved must be between 0 and the count of tried, and finite")
     grid = np.linspace(-_REACH, _REACH, _GRID)
     share = (solved.sum(axis=0) + 1) / (tried.sum(axis=0) + 2)
     ability, slope = 1.5 * np.log(share / (1 - share)), np.full(solved.shape[1], 1.5)
@@ -119,7 +119,8 @@ def _maximised(
 ) -> tuple[Floats, Floats]:
     """Abilities and slopes under which the expected counts are likeliest: a few Newton steps, the M step.
 
-    In terms of intercept c = a t and ln a; priors N(0, 3^2) on t and N(ln 1.5, 0.5^2) on ln a.
+    Each step moves t with a held fixed, then ln a with t held fixed; priors N(0, 3^2) on t and N(ln 1.5, 0.5^2)
+    on ln a.
     """
     import numpy as np
 

@@ -40,11 +40,12 @@ def tell_fit(found: dict[str, Any], out: Path, *, as_json: bool) -> None:
         return
     for head, row in found["heads"].items():
         seen = row["held_out"]
-        print(
-            f"{head}: {row['examples']:,} examples of {row['labels']} labels; on {seen['n']:,} held out: accuracy "
-            f"{seen['accuracy']:.3f} ({seen['low']:.3f} to {seen['high']:.3f}), kappa {seen['kappa']:.3f}, "
-            f"calibration error {row['calibration_error']:.3f}"
+        tested = (
+            f"on {seen['n']:,} held out: accuracy {seen['accuracy']:.3f} ({seen['low']:.3f} to {seen['high']:.3f}), "
+            f"kappa {seen['kappa']:.3f}, calibration error {row['calibration_error']:.3f}"
         )
+        told = tested if seen["n"] else "nothing could be held out: too few different texts"
+        print(f"{head}: {row['examples']:,} examples of {row['labels']} labels; {told}")
         if row["single"]:
             print(f"  left out, one example each: {', '.join(row['single'])}")
     _unusable(found)
