@@ -16,13 +16,15 @@ from typing import Any
 import pytest
 
 from boostqa.errors import ProviderStop, UserError
-from boostqa.llm.batch import Pace
+from boostqa.llm.batch import BatchTransport, Pace
+from boostqa.llm.batch_api import ApiError, Batch
 from boostqa.llm.batch_state import State, Store
 from boostqa.llm.budget import Account, Governor, Limits
 from boostqa.llm.check import probe_endpoint, reach_endpoint
 from boostqa.llm.clients import Batches, Clients
-from boostqa.llm.config import ModelConfig
+from boostqa.llm.config import BatchSettings, ModelConfig
 from boostqa.llm.fake import FakeServer
+from boostqa.llm.http import Response, WireError
 from boostqa.llm.ledger import LedgerWriter, current_journal
 from boostqa.llm.ledger_files import entries, index_run, spent
 from boostqa.llm.model import Message, Outcome, Reply, Request
@@ -279,6 +281,79 @@ def test_interruption_books_nothing_and_the_next_start_attaches(tmp_path: Path) 
         assert spent(tmp_path).requests == 6
 
     assert serve(go, seconds=0.4)["batches"]["requests"] == 6
+
+
+KEY = "0" * 32
+ANSWER = b'{"custom_id":"%s","response":{"status_code":200,"body":{}}}\n' % KEY.encode()
+
+
+class Provider:
+    """A Batch API as the tests below need it: a batch shows in the list `late` seconds after its creation."""
+
+    url = "http://x/v1"
+
+    def __init__(self, *, late: float = 0.0, status: str = "completed", lost: int = 0) -> None:
+        self.late, self.status, self.lost = late, status, lost
+        self.created: list[float] = []
+        self.polls = 0
+        self.unlisted: ApiError | None = None
+
+    async def upload(self, path: Path) -> str:
+        path.read_bytes()
+        return "file"
+
+    async def create(self, file_id: str, endpoint: str, window: str) -> Batch:
+        self.created.append(time.monotonic())
+        if len(self.created) <= self.lost:
+            raise ApiError(0, b"", "reset after the provider took it")
+        return Batch(id=f"b{len(self.created)}")
+
+    async def find(self, file_id: str) -> Batch | None:
+        if self.unlisted is not None:
+            raise self.unlisted
+        for number, at in enumerate(self.created, 1):
+            if time.monotonic() - at > self.late:
+                return Batch(id=f"b{number}")
+        return None
+
+    async def get(self, batch_id: str) -> Batch:
+        self.polls += 1
+        return Batch(id=batch_id, status=self.status, output_file_id="out")
+
+    async def download(self, file_id: str, path: Path) -> None:
+        path.write_bytes(ANSWER)
+
+    async def close(self) -> None:
+        pass
+
+
+async def one_call(provider: Any, folder: Path, pace: Pace, **settings: Any) -> Response:
+    """What becomes of one call through a batch of its own; a start that does not end fails the test."""
+    plan = BatchSettings.model_validate({"wait": 0.0, "poll": 0.01, **settings})
+    transport = BatchTransport("m", provider, folder, plan, patience=0.2, pace=pace)
+    try:
+        async with asyncio.timeout(10):
+            await transport.open()
+            url = f"{provider.url}/chat/completions"
+            return await transport.request("POST", url, b"{}", {"Idempotency-Key": KEY}, 9.0)
+    finally:
+        await transport.close()
+
+
+def test_a_creation_without_an_answer_is_looked_for_until_it_would_show(tmp_path: Path) -> None:
+    provider = Provider(late=0.3, lost=1)
+    pace = Pace(first_poll=0.01, settle=1.0, hand_out=0.0)
+    assert asyncio.run(one_call(provider, tmp_path, pace)).status == 200
+    assert len(provider.created) == 1
+
+
+def test_a_creation_that_may_have_worked_is_not_forgotten_where_the_list_is_refused(tmp_path: Path) -> None:
+    provider = Provider(lost=1)
+    provider.unlisted = ApiError(403, b"", "listing is not allowed")
+    with pytest.raises(WireError, match="cannot find out whether the batch was started"):
+        asyncio.run(one_call(provider, tmp_path, QUICK))
+    assert [state.step for state in Store(tmp_path).states()] == ["uploaded"]
+    assert len(provider.created) == 1
 
 
 CHILD = """

@@ -47,7 +47,7 @@ class Pace(msgspec.Struct, frozen=True, kw_only=True):
 
     first_poll: float = 5.0
     settle: float = 30.0
-    """After an upload: how long a creation may stay unseen in the provider's list."""
+    """After an attempt to create a batch: how long it may stay unseen in the provider's list."""
     hand_out: float = 0.02
     """Answers are handed out 64 at a time with this pause, so that memory does not hold a whole batch."""
 
@@ -139,7 +139,7 @@ class BatchTransport:
             batch = None
             if now.step == "uploaded":
                 try:
-                    batch = await self._found(now)
+                    batch = await self._patiently(lambda: self._found(now))
                 except (ApiError, _DownError) as error:
                     raise ProviderStop(
                         f"models.{self._name}: cannot find out whether a batch of an earlier start runs: {error}; "
@@ -154,12 +154,15 @@ class BatchTransport:
             return now
 
     async def _found(self, state: State) -> Batch | None:
-        batch = await self._patiently(lambda: self._api.find(state.file_id))
-        age = max(0.0, time.time() - state.since)
-        if batch is None and age < self._pace.settle:  # the creation may still be on its way
-            await asyncio.sleep(self._pace.settle - age)
-            batch = await self._patiently(lambda: self._api.find(state.file_id))
-        return batch
+        """The batch that an attempt before `state.since` may have made; looked for until it would show."""
+        age = min(max(0.0, time.time() - state.since), self._pace.settle)
+        deadline = time.monotonic() + self._pace.settle - age
+        while True:
+            left = deadline - time.monotonic()
+            batch = await self._api.find(state.file_id)
+            if batch is not None or left <= 0:
+                return batch
+            await asyncio.sleep(min(left, self._pace.settle / 4))
 
     async def request(
         self, method: str, url: str, body: bytes | None, headers: Mapping[str, str], timeout: float
@@ -250,13 +253,27 @@ class BatchTransport:
 
     async def _created(self, state: State) -> Batch:
         """Start the batch; where it is not certain whether that worked, the provider's list tells."""
-        tried = False
+        doubt = False
 
         async def once() -> Batch:
-            nonlocal tried
-            batch = await self._api.find(state.file_id) if tried else None
-            tried = True
-            return batch or await self._api.create(state.file_id, state.endpoint, self._settings.window)
+            nonlocal doubt
+            if doubt:
+                try:
+                    batch = await self._found(state)
+                except ApiError as error:
+                    if error.passing:
+                        raise
+                    raise _DownError(f"cannot find out whether the batch was started: {error}") from error
+                if batch is not None:
+                    return batch
+                self._store.save(state, "uploaded")  # from now on another one may be on its way
+            try:
+                return await self._api.create(state.file_id, state.endpoint, self._settings.window)
+            except ApiError as error:
+                if error.passing and error.status != 429:
+                    doubt = True
+                    self._store.save(state, "uploaded")
+                raise
 
         return await self._patiently(once)
 
