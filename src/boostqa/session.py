@@ -20,8 +20,7 @@ from boostqa.child import Setup, event_loop
 from boostqa.errors import BoostQAError, Interrupted, UserError
 from boostqa.executor import LocalExecutor, ProcessExecutor
 from boostqa.identity import digest_bytes
-from boostqa.llm.batch import sweep
-from boostqa.llm.batch_state import Store, batch_folder
+from boostqa.llm.batch_state import Store, batch_folder, sweep
 from boostqa.llm.budget import Governor, Limits
 from boostqa.llm.clients import Address
 from boostqa.llm.ledger_files import index_run, spent

@@ -13,9 +13,11 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from boostqa.errors import ProviderStop, UserError
+from boostqa.llm import batch_api
 from boostqa.llm.batch import BatchTransport, Pace
 from boostqa.llm.batch_api import ApiError, Batch
 from boostqa.llm.batch_state import State, Store
@@ -354,6 +356,61 @@ def test_a_creation_that_may_have_worked_is_not_forgotten_where_the_list_is_refu
         asyncio.run(one_call(provider, tmp_path, QUICK))
     assert [state.step for state in Store(tmp_path).states()] == ["uploaded"]
     assert len(provider.created) == 1
+
+
+@pytest.mark.parametrize("status", ["error", "", "in_progress"])
+def test_a_batch_that_does_not_end_is_named_after_its_window(tmp_path: Path, status: str) -> None:
+    provider = Provider(status=status)
+    state = State(id="x", url=provider.url, endpoint="/v1/chat/completions", keys=[KEY], batch_id="b7")
+    store = Store(tmp_path)
+    store.save(state, "created")
+    state.since -= 24 * 3600 + 3600 - 0.1
+    store.note(state).write_bytes(msgspec.json.encode(state))
+    with pytest.raises(WireError, match=rf"b7 is '{status}' .* 25 hours .* remove .*x\.json") as stop:
+        asyncio.run(one_call(provider, tmp_path, QUICK))
+    assert stop.value.kind == "batch"
+    assert provider.polls > 1
+    assert store.note(state).exists()  # only people may give it up
+
+
+def test_nothing_but_429_ends_in_a_stop(tmp_path: Path) -> None:
+    pace = Pace(first_poll=0.01, settle=0.1, hand_out=0.0, jammed=0.3)
+    full = Provider()
+    full.unlisted = ApiError(429, b"", "slow down")
+    Store(tmp_path).save(
+        State(id="x", url=full.url, endpoint="/v1/chat/completions", keys=[KEY], file_id="f"), "uploaded"
+    )
+    with pytest.raises(ProviderStop, match="slow down"):  # at the start, before anything is asked
+        asyncio.run(one_call(full, tmp_path, pace))
+
+
+def test_an_endless_answer_is_not_read_to_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batch_api, "MAX_BODY", 1000)
+
+    async def go() -> None:
+        async with FakeServer({"models": {"m": {"dialect": "vllm"}}}) as server:
+            api = batch_api.BatchApi(server.url, None)
+
+            async def long(request: Any, path: str) -> Any:
+                from aiohttp import web
+
+                return web.Response(body=b"x" * 5000)
+
+            server._batches.handle = long  # type: ignore[method-assign]
+            try:
+                with pytest.raises(ApiError, match="an answer of more than 1000 bytes"):
+                    await api.get("b")
+            finally:
+                await api.close()
+
+    asyncio.run(go())
+
+
+@pytest.mark.parametrize(("window", "hours"), [("24h", 24), ("7d", 168)])
+def test_windows_are_hours_or_days(window: str, hours: int) -> None:
+    assert BatchSettings(window=window).seconds == hours * 3600
+    with pytest.raises(ValueError, match="window"):
+        BatchSettings(window="soon")
 
 
 CHILD = """

@@ -21,7 +21,7 @@ import os
 import secrets
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 from urllib.parse import urlsplit
@@ -29,8 +29,20 @@ from urllib.parse import urlsplit
 import msgspec
 
 from boostqa.errors import ProviderStop, StorageStop
-from boostqa.llm.batch_api import FINAL, ApiError, Batch, BatchApi, End, Wanted, places, rest_of, write_input
-from boostqa.llm.batch_state import State, Store
+from boostqa.llm.batch_api import (
+    FINAL,
+    ApiError,
+    Batch,
+    BatchApi,
+    DownError,
+    End,
+    Wanted,
+    patiently,
+    places,
+    rest_of,
+    write_input,
+)
+from boostqa.llm.batch_state import State, Store, sweep
 from boostqa.llm.config import BatchSettings
 from boostqa.llm.http import Response
 from boostqa.llm.ledger_files import storage
@@ -48,6 +60,10 @@ class Pace(msgspec.Struct, frozen=True, kw_only=True):
     first_poll: float = 5.0
     settle: float = 30.0
     """After an attempt to create a batch: how long it may stay unseen in the provider's list."""
+    jammed: float = 3600.0
+    """After which an endpoint that says nothing but 429 counts as down; limits per hour have passed by then."""
+    grace: float = 3600.0
+    """How long after its window a batch may still run at the provider."""
     hand_out: float = 0.02
     """Answers are handed out 64 at a time with this pause, so that memory does not hold a whole batch."""
 
@@ -140,11 +156,11 @@ class BatchTransport:
             if now.step == "uploaded":
                 try:
                     batch = await self._patiently(lambda: self._found(now))
-                except (ApiError, _DownError) as error:
+                except (ApiError, DownError) as error:
                     raise ProviderStop(
                         f"models.{self._name}: cannot find out whether a batch of an earlier start runs: {error}; "
                         f"see to the endpoint and run the same command again (the batch is noted in "
-                        f"{self._store.folder / state.id}.json)"
+                        f"{self._store.note(state)})"
                     ) from error
             if batch is None:
                 self._store.remove(now)
@@ -263,7 +279,7 @@ class BatchTransport:
                 except ApiError as error:
                     if error.passing:
                         raise
-                    raise _DownError(f"cannot find out whether the batch was started: {error}") from error
+                    raise DownError(f"cannot find out whether the batch was started: {error}") from error
                 if batch is not None:
                     return batch
                 self._store.save(state, "uploaded")  # from now on another one may be on its way
@@ -287,10 +303,7 @@ class BatchTransport:
                     End(path=path, where=places(path), detail="no line in the batch's results")
                 )
                 return
-            delay = min(self._pace.first_poll, self._settings.poll)
-            while (batch := await self._patiently(lambda: self._api.get(state.batch_id))).state not in FINAL:
-                await asyncio.sleep(delay)
-                delay = min(delay * 1.5, self._settings.poll)
+            batch = await self._over(state)
             rest = rest_of(batch, self._settings.poll)
             if batch.output_file_id is None and batch.error_file_id is None:
                 self._store.remove(state)
@@ -301,6 +314,27 @@ class BatchTransport:
             self._store.save(state, "done")
             sweep(self._store, self._paid, SETTLED)
             job.end.set_result(msgspec.structs.replace(rest, path=path, where=where))
+
+    async def _over(self, state: State) -> Batch:
+        """Poll a batch until it is over.
+
+        Raises:
+            _LateError: when the provider has not ended it long after its window, or uses a word that we do not know.
+        """
+        delay = min(self._pace.first_poll, self._settings.poll)
+        longest = self._settings.seconds + self._pace.grace
+        deadline = time.monotonic() + longest - min(max(0.0, time.time() - state.since), longest)
+        while (batch := await self._patiently(lambda: self._api.get(state.batch_id))).state not in FINAL:
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise _LateError(
+                    f"batch {state.batch_id} is {batch.status!r} at the provider {longest / 3600:.3g} hours after its "
+                    f"creation (window {self._settings.window}): end it there, or, to have its calls sent "
+                    f"again, remove {self._store.note(state)}"
+                )
+            await asyncio.sleep(min(delay, left))
+            delay = min(delay * 1.5, self._settings.poll)
+        return batch
 
     async def _fetched(self, state: State, batch: Batch) -> Path:
         temp = self._store.folder / f"{state.id}.{os.getpid()}.tmp"
@@ -317,45 +351,12 @@ class BatchTransport:
         return self._store.output(state)
 
     async def _patiently(self, call: Callable[[], Awaitable[T]]) -> T:
-        """Call until it succeeds.
-
-        Raises:
-            ApiError: when calling again cannot help.
-            _DownError: when nothing but failures came for longer than the patience. A 429 is waited out.
-        """
-        failing: float | None = None
-        delay = min(1.0, self._pace.first_poll)
-        while True:
-            try:
-                return await call()
-            except ApiError as error:
-                if not error.passing:
-                    raise
-                now = time.monotonic()
-                failing = now if error.status == 429 or failing is None else failing
-                if now - failing > self._patience:
-                    raise _DownError(f"{error} (for {now - failing:.0f} s)") from error
-                wait = delay
-                with suppress(ValueError):
-                    wait = max(delay, min(300.0, float(error.retry_after)))
-            await asyncio.sleep(wait)
-            delay = min(delay * 2, max(1.0, self._settings.poll))
+        delays = (min(1.0, self._pace.first_poll), max(1.0, self._settings.poll))
+        return await patiently(call, delays, self._patience, self._pace.jammed)
 
 
-def sweep(store: Store, paid: Callable[[str], bool], age: float = 0.0) -> None:
-    """Remove the files of batches that came back more than `age` seconds ago and are in the ledger whole.
-
-    Requests that were answered by an error are not waited for: nothing was paid for them.
-    """
-    for state in store.states():
-        old = state.step == "done" and time.time() - state.since >= age
-        # A worker may still hand out what is in its files: only what the ledger has may go.
-        if old and all(map(paid, places(store.output(state), paid=True))):
-            store.remove(state)
-
-
-class _DownError(Exception):
-    """The endpoint has not answered for longer than the patience."""
+class _LateError(Exception):
+    """The provider does not end a batch."""
 
 
 @contextmanager
@@ -378,11 +379,13 @@ def _told(job: _Job, state: State) -> Iterator[None]:
                 kind="batch", detail=f"{error}; is there a Batch API? Else leave out `transport: batch`"
             )
         _end(job, end)
-    except _DownError as error:
+    except DownError as error:
         _end(
             job,
             End(kind="batch", detail=f"{error}; what was sent is not lost, the next start attaches to it"),
         )
+    except _LateError as error:
+        _end(job, End(kind="batch", detail=str(error)))
     except StorageStop as error:
         if not job.end.done():
             job.end.set_exception(error)

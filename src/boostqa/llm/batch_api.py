@@ -10,16 +10,22 @@ stream between disk and socket, so they do not go through the seam of `http.py`,
 
 from __future__ import annotations
 
+import asyncio
 import os
-from collections.abc import Iterator
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 import msgspec
 
-from boostqa.llm.http import Kind, Response, WireError
+from boostqa.llm.http import MAX_BODY, Kind, Response, WireError
+
+if TYPE_CHECKING:
+    import aiohttp
 
 T = TypeVar("T")
 MAX_LINE = 64 << 20
@@ -27,6 +33,8 @@ MAX_LINE = 64 << 20
 FINAL = frozenset({"completed", "failed", "expired", "cancelled"})
 """States after which a batch does not change any more."""
 _RETRIED = frozenset({408, 409, 425, 429})
+_CALL_S, _FILE_S = 600.0, 6 * 3600.0
+"""Longest that a call may take, and the transfer of a file."""
 _PAGES = 50
 _FULL = ("token_limit_exceeded", "rate_limit_exceeded", "request_limit_exceeded")
 """Codes of a batch that was refused only because others are queued."""
@@ -46,6 +54,39 @@ class ApiError(Exception):
     def passing(self) -> bool:
         """Whether the same call may succeed later."""
         return self.status == 0 or self.status >= 500 or self.status in _RETRIED
+
+
+class DownError(Exception):
+    """The endpoint has not answered for longer than the patience."""
+
+
+async def patiently(
+    call: Callable[[], Awaitable[T]], delays: tuple[float, float], patience: float, jammed: float
+) -> T:
+    """Call until it succeeds; `delays` are the shortest and the longest pause between tries, in seconds.
+
+    Raises:
+        ApiError: when calling again cannot help.
+        DownError: when nothing but failures came for `patience` seconds, or failures and 429 for `jammed` ones.
+    """
+    failing: float | None = None
+    began = time.monotonic()
+    delay, longest = delays
+    while True:
+        try:
+            return await call()
+        except ApiError as error:
+            if not error.passing:
+                raise
+            now = time.monotonic()
+            failing = now if error.status == 429 or failing is None else failing
+            if now - failing > patience or now - began > jammed:
+                raise DownError(f"{error} (for {now - began:.0f} s)") from error
+            wait = delay
+            with suppress(ValueError):
+                wait = max(delay, min(300.0, float(error.retry_after)))
+        await asyncio.sleep(wait)
+        delay = min(delay * 2, longest)
 
 
 class _Problem(msgspec.Struct, frozen=True):
@@ -102,7 +143,7 @@ class BatchApi:
         self._session = aiohttp.ClientSession(
             headers=headers,
             proxy=_proxy(url),
-            timeout=aiohttp.ClientTimeout(total=None, sock_connect=20, sock_read=300),
+            timeout=_timeout(_CALL_S),
             cookie_jar=aiohttp.DummyCookieJar(),
         )
 
@@ -117,7 +158,9 @@ class BatchApi:
         with path.open("rb") as file:
             form = aiohttp.FormData({"purpose": "batch"})
             form.add_field("file", file, filename=path.name, content_type="application/jsonl")
-            return _decoded(await self._call("POST", "/files", data=form), _File).id
+            return _decoded(
+                await self._call("POST", "/files", data=form, timeout=_timeout(_FILE_S)), _File
+            ).id
 
     async def create(self, file_id: str, endpoint: str, window: str) -> Batch:
         """Start a batch over an uploaded file; from here on it costs."""
@@ -147,7 +190,7 @@ class BatchApi:
 
         try:
             async with self._session.get(
-                f"{self.url}/files/{file_id}/content", allow_redirects=True
+                f"{self.url}/files/{file_id}/content", allow_redirects=True, timeout=_timeout(_FILE_S)
             ) as answer:
                 if answer.status != 200:
                     raise self._error(answer.status, await answer.content.read(2000), answer.headers)
@@ -165,7 +208,11 @@ class BatchApi:
             async with self._session.request(
                 method, self.url + path, allow_redirects=False, **content
             ) as answer:
-                body = await answer.read()
+                body = b""
+                async for part in answer.content.iter_any():
+                    body += part
+                    if len(body) > MAX_BODY:
+                        raise ApiError(0, b"", f"{self.url}{path}: an answer of more than {MAX_BODY} bytes")
                 if not 200 <= answer.status < 300:
                     raise self._error(answer.status, body, answer.headers)
                 return body
@@ -177,6 +224,12 @@ class BatchApi:
         said = said.replace(self._secret, "***") if self._secret else said
         detail = f"{self.url}: HTTP {status}: {said or '(empty body)'}"
         return ApiError(status, body, detail, retry_after=headers.get("Retry-After", ""))
+
+
+def _timeout(seconds: float) -> aiohttp.ClientTimeout:
+    import aiohttp
+
+    return aiohttp.ClientTimeout(total=seconds, sock_connect=20, sock_read=300)
 
 
 def _proxy(url: str) -> str | None:

@@ -1,7 +1,7 @@
 """What is on disk about batches that are not settled: a note for each, what it sends, and what came back.
 
 One folder for all processes of a run; a lock per batch keeps two of them from starting or settling the same one.
-Knows nothing of the provider's calls, nor of when a batch may be forgotten (see `batch.py`).
+Knows nothing of the provider's calls.
 """
 
 from __future__ import annotations
@@ -10,13 +10,14 @@ import asyncio
 import fcntl
 import os
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Literal
 
 import msgspec
 
+from boostqa.llm.batch_api import places
 from boostqa.llm.ledger_files import storage
 
 Step = Literal["prepared", "uploaded", "created", "done"]
@@ -65,7 +66,7 @@ class Store:
     def save(self, state: State, step: Step) -> None:
         """Note that `state` has reached `step`; on the medium when this returns."""
         state.step, state.since = step, time.time()
-        path = self.folder / f"{state.id}.json"
+        path = self.note(state)
         with storage(path):
             temp = path.with_name(f"{path.name}.{os.getpid()}.tmp")
             with temp.open("wb") as file:
@@ -79,6 +80,10 @@ class Store:
             finally:
                 os.close(folder)
 
+    def note(self, state: State) -> Path:
+        """What is known about a batch."""
+        return self.folder / f"{state.id}.json"
+
     def input(self, state: State) -> Path:
         """What is uploaded."""
         return self.folder / f"{state.id}.in.jsonl"
@@ -89,7 +94,7 @@ class Store:
 
     def remove(self, state: State) -> None:
         """Forget a batch. Its note goes first: without it the rest means nothing."""
-        for path in (self.folder / f"{state.id}.json", self.input(state), self.output(state)):
+        for path in (self.note(state), self.input(state), self.output(state)):
             path.unlink(missing_ok=True)
         (self.folder / f"{state.id}.lock").unlink(missing_ok=True)
 
@@ -103,3 +108,15 @@ class Store:
             yield
         finally:
             os.close(file)
+
+
+def sweep(store: Store, paid: Callable[[str], bool], age: float = 0.0) -> None:
+    """Remove the files of batches that came back more than `age` seconds ago and are in the ledger whole.
+
+    Requests that were answered by an error are not waited for: nothing was paid for them.
+    """
+    for state in store.states():
+        old = state.step == "done" and time.time() - state.since >= age
+        # A worker may still hand out what is in its files: only what the ledger has may go.
+        if old and all(map(paid, places(store.output(state), paid=True))):
+            store.remove(state)

@@ -95,8 +95,13 @@ class BatchSettings(_Settings):
     """Seconds after its first request at which a batch is sent, full or not."""
     poll: float = Field(default=60.0, gt=0)
     """Most seconds between two questions how a batch is doing; the first ones come sooner."""
-    window: str = "24h"
-    """Time that the provider gets; what it has not done by then is asked again."""
+    window: str = Field(default="24h", pattern=r"^[1-9][0-9]{0,3}[hd]$")
+    """Time that the provider gets, in hours or days (`24h`, `7d`); what it has not done by then is asked again."""
+
+    @property
+    def seconds(self) -> float:
+        """The window in seconds."""
+        return int(self.window[:-1]) * (3600.0 if self.window.endswith("h") else 86400.0)
 
 
 def check_address(url: str) -> None:
