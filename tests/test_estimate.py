@@ -12,7 +12,7 @@ from boostqa.errors import UserError
 from boostqa.estimate import estimate, estimate_recipe
 from boostqa.estimate.cost import hours, priced
 from boostqa.estimate.hearing import Ear
-from boostqa.estimate.projection import Calls, _labelling
+from boostqa.estimate.projection import Basis, Calls, _labelling, units
 from boostqa.estimate.spans import Span
 from boostqa.llm.config import ModelConfig
 from boostqa.recipe import load
@@ -20,6 +20,7 @@ from boostqa.record import Record
 from boostqa.report.numbers import collect
 from boostqa.runner import Silent
 from boostqa.session import Options, run_session
+from boostqa.stages.annotate import AnnotateConfig
 from boostqa.starter import write_starter
 from fake_recipes import KEY, KEY_VARIABLE, ROOT, fake_config, serving, write_small
 
@@ -35,6 +36,20 @@ def test_two_passes_are_heard_as_they_are_asked() -> None:
     ear = Ear("small", ModelConfig(base_url=LOCAL, model="x"))
     asyncio.run(_labelling(2, 1)(ear, Record(id="a", kind="seed", question="What is 2 + 3?", answer="5")))
     assert [request.schema_name for request in ear.heard] == ["label_field", "label_level"]
+
+
+def test_the_second_sample_is_counted_where_a_classifier_can_be_fitted() -> None:
+    recipe = load(ROOT / "recipes" / "deepseek.yaml")
+
+    def labels(seeds: int, **fields: object) -> Span:
+        own = recipe.model_copy(update={"annotate": AnnotateConfig.model_validate(fields)})
+        return units(Basis(recipe=own, questions=seeds, passages=0, sample=[]))["annotate"]
+
+    assert labels(100_000, sample=2000) == Span.of(2500)
+    assert labels(100_000, sample=2000, second_sample=0) == Span.of(2000)
+    assert labels(2100, sample=2000) == Span.of(2100)
+    assert labels(145, sample=100) == Span.of(100), "too few to fit a classifier: min_fit is 200"
+    assert labels(145, sample=100, use_gold=True) == Span.of(125)
 
 
 def test_money_without_peak_hours() -> None:

@@ -159,7 +159,7 @@ def test_partial_gold_is_completed_and_not_counted_as_agreement():
 def test_the_classifier_labels_what_was_not_sampled():
     model = Scripted("m", label=reply)
     records = [*seeds(240), seed(1, source="b", question="zzz qqq xxx"), seed(2, source="c", language="fr")]
-    found = run(records, model, sample=120, min_fit=60)
+    found = run(records, model, sample=120, second_sample=0, min_fit=60)
     assert 90 <= len(model.asked) <= 150
     by_id = {record.id: record for record in found.kept}
     guessed = [r for r in found.kept if r.labels.labeller == "classifier" and r.source.name == "a"]
@@ -213,8 +213,8 @@ def test_failed_calls_and_questions_that_need_a_figure_are_dropped():
 def test_the_sample_depends_on_ids_alone_and_spreads_over_sources():
     records = seeds(300) + [seed(i, source="small") for i in range(10)]
     whole, split = Scripted("m", label=reply), Scripted("m", label=reply)
-    one = run(records, whole, sample=60, min_fit=20)
-    other = run(records[::-1], split, sample=60, min_fit=20, shard_size=37)
+    one = run(records, whole, sample=60, second_sample=0, min_fit=20)
+    other = run(records[::-1], split, sample=60, second_sample=0, min_fit=20, shard_size=37)
     shown = [{section(r, "Question") for r in m.asked} for m in (whole, split)]
     assert shown[0] == shown[1]
     assert sorted(one.kept, key=lambda r: r.id) == sorted(other.kept, key=lambda r: r.id)
@@ -224,6 +224,67 @@ def test_the_sample_depends_on_ids_alone_and_spreads_over_sources():
     assert share == pytest.approx(50 / 300)
     expected = {r.question for r in records if r.source.name == "a" and unit("annotate", r.id) < share}
     assert shown[0] - {r.question for r in small} == expected
+
+
+def test_the_second_sample_is_what_the_first_classifier_does_not_know():
+    rare = [seed(i, source="a", question=f"zzz{i} qqq{i} xxx{i}?") for i in range(900, 912)]
+    records = [*seeds(300), *rare]
+    whole, split = Scripted("m", label=reply), Scripted("m", label=reply)
+    one = run(records, whole, sample=100, second_sample=40, min_fit=30)
+    other = run(records[::-1], split, sample=100, second_sample=40, min_fit=30, shard_size=37)
+    first = {row["id"] for table in one.rows["label"] for row in table.to_pylist()}
+    second = set(one.states["choose"]["ids"])
+    assert (len(second), second & first) == (40, set())
+    assert {record.id for record in rare} <= first | second
+    assert sum(record.id in first for record in rare) < 12
+    shown = [sorted(section(r, "Question") for r in m.asked) for m in (whole, split)]
+    assert shown[0] == shown[1]
+    assert len(shown[0]) == len(first) + 40
+    assert sorted(one.kept, key=lambda r: r.id) == sorted(other.kept, key=lambda r: r.id)
+    labelled = {record.id for record in one.kept if record.labels.labeller == "llm:m"}
+    assert second <= labelled
+    fit = one.states["fit"]
+    assert (fit["second"], fit["labelled"]) == (40, len(labelled))
+    assert fit["heads"]["field"]["examples"] > one.states["draft"]["heads"]["field"]["examples"]
+
+
+def test_the_second_sample_teaches_the_others_and_the_next_head():
+    # The first sample hardly meets Biology; what is unsure is asked, and then the rest is known.
+    records = [*seeds(240), *(seed(i, "Biology", source="b") for i in range(60))]
+    done = run(records, Scripted("m", label=reply), sample=60, second_sample=60, min_fit=30)
+    grown = Scripted("m", label=reply)
+    found = run(seeds(90, source="c"), grown, sample=0, min_fit=30, reads={"labelled": [done]})
+    assert not grown.asked
+    assert (
+        found.states["fit"]["heads"]["field"]["examples"] == done.states["fit"]["heads"]["field"]["examples"]
+    )
+
+
+def test_agreement_is_counted_on_the_first_sample_alone():
+    gold = [Labels(field=name, level="H2", grade="high") for name in WORDS]
+    records = [seed(i, list(WORDS)[i % 3], gold=gold[i % 3]) for i in range(200)]
+    found = run(records, Scripted("m", label=reply), sample=80, second_sample=30, min_fit=30)
+    first = sum(table.num_rows for table in found.rows["label"])
+    assert found.states["fit"]["agreement"]["field"]["n"] == first
+    assert found.states["fit"]["confidence"]["n"] == first
+    assert sum(table.num_rows for table in found.rows["ask"]) == 30
+
+
+def test_there_is_no_second_sample_without_a_first_classifier():
+    model = Scripted("m", label=reply)
+    found = run(seeds(120), model, sample=60)
+    assert len(model.asked) == sum(table.num_rows for table in found.rows["label"])
+    assert found.states["choose"]["ids"] == []
+    assert "annotate.min_fit is 200" in found.states["fit"]["classifier"]
+    assert "choose" not in run(seeds(3), Scripted("m", label=reply), sample=2, second_sample=0).states
+
+
+def test_the_pool_of_the_second_sample_is_bounded(monkeypatch):
+    monkeypatch.setattr(annotate, "_POOL", 50)
+    monkeypatch.setattr(annotate, "_POOL_TIMES", 1)
+    found = run(seeds(600), Scripted("m", label=reply), sample=100, second_sample=20, min_fit=30)
+    assert 25 < found.states["choose"]["pool"] < 75
+    assert len(found.states["choose"]["ids"]) == 20
 
 
 def test_labels_are_those_of_the_taxonomy():

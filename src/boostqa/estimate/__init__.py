@@ -187,7 +187,7 @@ def run_preview(recipe: Recipe, items: int) -> Run:
     from boostqa.session import Options, run_session
 
     head = {
-        "annotate": {"sample": min(recipe.annotate.sample, PREVIEW_HEAD)},
+        "annotate": {"sample": min(recipe.annotate.sample, PREVIEW_HEAD), "second_sample": 0},
         "probe": {"max_items": min(recipe.probe.max_items or PREVIEW_HEAD, PREVIEW_HEAD)},
         "plan": {"items": items},
     }

@@ -148,7 +148,7 @@ def calls(basis: Basis, stage: str, role: str, model: str, times: Span, flow: Fl
 
 
 def annotate(basis: Basis) -> list[Calls]:
-    """The sample of seeds that a model labels, and with `use_gold` the few that check it."""
+    """Both samples of seeds that a model labels, and with `use_gold` the few that check it."""
     config = basis.recipe.annotate
     paid = units(basis)["annotate"].mid
     # Which seeds have complete gold labels is known only when they are read; all might have them.
@@ -259,10 +259,14 @@ def _together(one: Calls, other: Calls) -> Calls:
 def units(basis: Basis) -> dict[str, Span]:
     """What the requests of a stage grow with where that is not accepted items: the seeds it asks about."""
     seeds = float(basis.questions + basis.passages)
+    config = basis.recipe.annotate
+    first = min(seeds, config.sample)
+    # Without a first classifier there is no second sample; gold labels may teach one whatever the sample is.
+    taught = first >= config.min_fit or config.use_gold
     held = LABELLED.times(basis.questions * basis.recipe.probe.share)
     most = basis.recipe.probe.max_items
     return {
-        "annotate": Span.of(min(seeds, basis.recipe.annotate.sample)),
+        "annotate": Span.of(min(seeds, first + config.second) if taught else first),
         "probe": held if most is None else held.capped(most),
     }
 

@@ -95,7 +95,12 @@ async def label(
 
 def text_of(record: Record) -> str:
     """The text that says what an item is about: question with options, or passage. Not its answer."""
-    return "\n".join([record.question, *record.choices, record.passage]).strip()
+    return joined(record.question, record.choices, record.passage)
+
+
+def joined(question: str | None, choices: Sequence[str] | None, passage: str | None) -> str:
+    """As `text_of`, from the columns of a table of records."""
+    return "\n".join([question or "", *(choices or ()), passage or ""]).strip()
 
 
 async def _whole(model: Model, record: Record, votes: int, tree: Taxonomy) -> Labelling:

@@ -3,8 +3,15 @@
     strata   map      which stratum (source, language, kind) an item belongs to, whether it brought labels
     sample   gather   share of each stratum that a model labels; the choice itself is by the hash of the id
     label    map      the model's labels of the sample, gold labels beside them
-    fit      gather   agreement with gold; classifiers distilled from these and earlier labels
+    draft    gather   classifiers distilled from these and earlier labels           } only where there
+    doubt    map      what they say of a pool of the other items                    } is a second sample
+    choose   gather   which of the pool a model labels: the least sure, rare cells  }
+    ask      map      the model's labels of these                                   }
+    fit      gather   agreement with gold; classifiers distilled from all labels
     apply    map      every item labelled, or dropped with the reason
+
+The pool is chosen by the hash of the id and bounded, so that no gather holds every item. Agreement and calibration
+are counted on the first sample alone: the second one was chosen for being hard.
 
 A label by a model (or, where the recipe says so, the gold one) stands; the others get the classifier's.
 Where that is not sure enough, the field is "Other": never a confident guess.
@@ -12,6 +19,7 @@ Where that is not sure enough, the field is "Other": never a confident guess.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable
 from itertools import chain
@@ -20,13 +28,15 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import msgspec
 from pydantic import Field
 
-from boostqa.annotation.bulk import HEADS, Guess, guesses
-from boostqa.annotation.trust import agreement_with_gold, calibrated, confidence_of, share_of
-from boostqa.flows.label import ASSETS, Labelling, combined_level, label, placed, text_of
+from boostqa.annotation.bulk import HEADS, Guess, chosen, guesses
+from boostqa.annotation.distil import FIT_CHARS, FITTED, Example, classifiers, distilled
+from boostqa.annotation.rows import ROWS, filled, gold_of, row_of
+from boostqa.annotation.trust import agreement_with_gold, calibrated, confidence_of
+from boostqa.flows.label import ASSETS, Labelling, combined_level, joined, label, placed, text_of
 from boostqa.identity import unit
 from boostqa.record import Labels, Record
 from boostqa.stage import Gather, Kit, Map, Stage, StageConfig, State, Step
-from boostqa.taxonomy import OTHER, grades, levels, load
+from boostqa.taxonomy import load
 from boostqa.text.allot import even_shares
 
 if TYPE_CHECKING:
@@ -37,32 +47,18 @@ if TYPE_CHECKING:
 UNLABELLED = "unlabelled"
 NOT_SELF_CONTAINED = "not_self_contained"
 
-_FIT_CHARS = 4000
-"""Characters of a text that the classifier reads: the beginning says what it is about."""
 _FIT_ITEMS = 20_000
 """Seeds with labels of their own, about, whose texts are kept for the classifier; more teach it little."""
-_ROWS = {
+_POOL = 20_000
+"""Items, about, among which the second sample is chosen, and at least `_POOL_TIMES` as many as it has."""
+_POOL_TIMES = 10
+_DOUBTS = {
     "id": "string",
-    "text": "string",
-    "language": "string",
     "field": "string",
-    "discipline": "string",
-    "confidence": "double",
-    "field_second": "string",
-    "second_confidence": "double",
-    "secondary_fields": "list<string>",
     "level": "string",
-    "grade": "string",
-    "knowledge_points": "list<string>",
-    "question_type": "string",
-    "found_language": "string",
-    "self_contained": "bool",
-    "labeller": "string",
-    "failure": "string",
-    "gold_discipline": "string",
-    "gold_field": "string",
-    "gold_level": "string",
-    "gold_grade": "string",
+    "confidence": "double",
+    "second_confidence": "double",
+    "why": "string",
 }
 
 
@@ -73,6 +69,8 @@ class AnnotateConfig(StageConfig):
     """Calls per item: 1 asks for everything at once; 2 asks for the field, then the level (small models)."""
     sample: int = Field(default=2000, ge=0)
     """Items per head of the run that a model labels (items); spread evenly over sources and languages."""
+    second_sample: int | None = Field(default=None, ge=0)
+    """Further items per head, chosen where a classifier learns most from them (items); None: `sample` / 4."""
     votes: int = Field(default=1, ge=1)
     """Samples of each call; the majority stands."""
     min_confidence: float = Field(default=0.4, ge=0, le=1)
@@ -88,6 +86,11 @@ class AnnotateConfig(StageConfig):
     drop_not_self_contained: bool = True
     """Drop question seeds that need something which is not there, as found in one pass."""
 
+    @property
+    def second(self) -> int:
+        """Items of the second sample; 0: there is none."""
+        return self.sample // 4 if self.second_sample is None else self.second_sample
+
 
 class Annotate(Stage):
     """Labels every seed."""
@@ -100,10 +103,18 @@ class Annotate(Stage):
 
     def steps(self) -> tuple[Step, ...]:
         """See the module's docstring."""
+        seen = ("id", "question", "choices", "passage", "language")
+        second = (
+            Gather("draft", self._draft),
+            Map("doubt", self._doubt, takes="table", rows=_DOUBTS, columns=seen),
+            Gather("choose", self._choose),
+            Map("ask", self._ask, takes="record", rows=ROWS),
+        )
         return (
             Map("strata", self._strata, rows={"stratum": "string", "complete": "bool"}),
             Gather("sample", self._sample),
-            Map("label", self._label, takes="record", rows=_ROWS),
+            Map("label", self._label, takes="record", rows=ROWS),
+            *(second if self.config.second else ()),
             Gather("fit", self._fit),
             Map("apply", self._apply),
         )
@@ -137,7 +148,7 @@ class Annotate(Stage):
         if not free:
             stratum = _stratum(record)
             share = next((s["share"] for s in state["strata"] if s["stratum"] == stratum), 0.0)
-        asked, gold = unit("annotate", record.id) < share, _gold(record)
+        asked, gold = unit("annotate", record.id) < share, gold_of(record)
         if not asked and not (self.config.use_gold and gold.field):
             return []
         found = Labelling()
@@ -146,7 +157,7 @@ class Annotate(Stage):
             known = gold if self.config.use_gold and not free else None
             found = await self._asked(record, kit, known)
         taught = asked or unit("fit", record.id) < state["text_share"]
-        return [_row(record, found, gold, text_of(record)[:_FIT_CHARS] if taught else None)]
+        return [row_of(record, found, gold, text_of(record)[:FIT_CHARS] if taught else None)]
 
     async def _asked(self, record: Record, kit: Kit, known: Labels | None) -> Labelling:
         """The model's labels; what it was told and did not find itself is left out."""
@@ -158,57 +169,94 @@ class Annotate(Stage):
         labels = msgspec.structs.replace(found.labels, field=None, discipline=None, stem=None)
         return msgspec.structs.replace(found, labels=labels)
 
+    def _draft(self, kit: Kit) -> State:
+        """The classifiers of the first sample, and the share of the other items that they are asked about."""
+        items, tables = kit.state("sample")["items"], [table.select(["id"]) for table in kit.batches("label")]
+        others = items - sum(len(table) for table in tables)
+        pool = max(_POOL, _POOL_TIMES * self.config.second)
+        state = self._distilled(kit, ("label",)) if others else {"classifier": "not needed", "heads": {}}
+        return state | {"pool_share": min(1.0, pool / max(1, others))}
+
+    def _doubt(self, table: pa.Table, kit: Kit) -> list[dict[str, Any]]:
+        """What the first classifiers say of those items of the pool that have no labels."""
+        state = kit.state("draft")
+        if state["classifier"] != FITTED:
+            return []
+        known = set(kit.rows("label", ["id"])["id"].to_pylist())
+        ids = table["id"].to_pylist()
+        share = state["pool_share"]
+        places = [i for i, own in enumerate(ids) if own not in known and unit("second", own) < share]
+        rows = table.take(places).to_pylist()
+        texts = [joined(row["question"], row["choices"], row["passage"])[:FIT_CHARS] for row in rows]
+        found = self._guesses(state, texts, [row["language"] for row in rows])
+        return [
+            {"id": row["id"]} | {name: getattr(guess, name) for name in _DOUBTS if name != "id"}
+            for row, guess in zip(rows, found, strict=True)
+        ]
+
+    def _choose(self, kit: Kit) -> State:
+        """The ids of the second sample, sorted."""
+        pool = sorted(_label_rows(kit.batches("doubt")), key=lambda row: row["id"])
+        found = [Guess(**{name: row[name] for name in _DOUBTS if name != "id"}) for row in pool]
+        places = chosen(found, min(self.config.second, len(pool)))
+        return {"pool": len(pool), "ids": [pool[place]["id"] for place in places]}
+
+    async def _ask(self, record: Record, kit: Kit) -> list[dict[str, Any]]:
+        """The model's labels of an item of the second sample."""
+        ids = kit.state("choose")["ids"]
+        place = bisect_left(ids, record.id)
+        if ids[place : place + 1] != [record.id]:
+            return []
+        gold = gold_of(record)
+        found = await self._asked(record, kit, gold if self.config.use_gold else None)
+        return [row_of(record, found, gold, text_of(record)[:FIT_CHARS])]
+
+    @property
+    def _paid(self) -> tuple[str, ...]:
+        """The steps whose rows are labels."""
+        return ("label", "ask") if self.config.second else ("label",)
+
     def _fit(self, kit: Kit) -> State:
-        asked: list[dict[str, Any]] = []
+        first: list[dict[str, Any]] = []
         labelled = failed = 0
         # Without texts, and of rows that nobody was asked about only the number: there may be very many.
-        for row in _label_rows(table.drop_columns(["text"]) for table in kit.batches("label")):
-            labelled += bool(self._stands(row, "field"))
-            failed += bool(row["failure"])
-            if row["labeller"]:
-                asked.append(row)
+        for step in self._paid:
+            for row in _label_rows(table.drop_columns(["text"]) for table in kit.batches(step)):
+                labelled += bool(self._stands(row, "field"))
+                failed += bool(row["failure"])
+                if row["labeller"] and step == "label":
+                    first.append(row)
         items = kit.state("sample")["items"]
         state: State = {
             "items": items,
             "labelled": labelled,
             "failed": failed,
-            "agreement": agreement_with_gold(asked),
-            "confidence": confidence_of(asked),
+            "second": len(kit.state("choose")["ids"]) if self.config.second else 0,
+            "agreement": agreement_with_gold(first),
+            "confidence": confidence_of(first),
             "heads": {},
         }
         if labelled == items:
             return state | {"classifier": "not needed: every item has a label of its own"}
-        tables = chain(kit.batches("label"), kit.read_rows("labelled", "label"))
-        usable = [row for row in _label_rows(tables) if row["text"] and self._stands(row, "field")]
-        usable.sort(key=lambda row: row["id"])
-        spoken = Counter(row["language"] for row in usable)
-        state["languages"] = sorted(name for name, count in spoken.items() if name and count >= 5)
-        if len(usable) < self.config.min_fit:
-            least = self.config.min_fit
-            why = f"not fitted: {len(usable)} labelled items, annotate.min_fit is {least}"
-            return state | {"classifier": why}
-        for head in HEADS:
-            state |= self._fit_head(head, usable, state["heads"])
-        return state | {"classifier": "fitted"}
+        if self.config.second and not state["second"]:
+            return state | {name: found for name, found in kit.state("draft").items() if name != "pool_share"}
+        return state | self._distilled(kit, self._paid)
 
-    def _fit_head(self, head: str, rows: list[dict[str, Any]], heads: dict[str, Any]) -> State:
-        from boostqa.annotation.classifier import fit
-
-        known = [(row["text"], found) for row in rows if (found := self._stands(row, head) or OTHER) != OTHER]
-        if len({found for _, found in known}) < 2 or len(known) < 10:
-            heads[head] = {"fitted": False, "examples": len(known)}
-            return {}
-        texts, labels = [text for text, _ in known], [found for _, found in known]
-        classifier, trial = fit(texts, labels, encoder=self.encoder())
-        plain = classifier.to_state()
-        weights = plain.pop("weights")
-        heads[head] = plain | {
-            "fitted": True,
-            "examples": len(known),
-            "tested": share_of(trial.correct, len(trial.truth)),
-            "calibration_error": round(trial.calibration_error, 4),
-        }
-        return {f"{head}_weights": weights}
+    def _distilled(self, kit: Kit, steps: tuple[str, ...]) -> State:
+        """Classifiers of all labels of these steps, and of what earlier heads paid for."""
+        earlier = (kit.read_rows("labelled", step) for step in ("label", "ask"))
+        tables = chain(*(kit.batches(step) for step in steps), *earlier)
+        examples = [
+            Example(
+                id=row["id"],
+                text=row["text"],
+                language=row["language"],
+                labels={head: self._stands(row, head) for head in HEADS},
+            )
+            for row in _label_rows(tables)
+            if row["text"] and self._stands(row, "field")
+        ]
+        return distilled(examples, self.config.min_fit, self.encoder)
 
     def encoder(self) -> Encoder | None:
         """What the recipe adds to the classifier's words, loaded once for each process."""
@@ -216,9 +264,20 @@ class Annotate(Stage):
 
         return None if self.config.encoder == "none" else encoder(self.config.encoder)
 
+    def _guesses(self, state: State, texts: list[str], languages: list[str | None]) -> list[Guess]:
+        """What the classifiers of a state say; empty where there are none."""
+        heads, known = classifiers(state, self.encoder), set(state.get("languages", ()))
+        least = self.config.min_confidence
+        return guesses(heads, texts, languages, known, least, load()) if heads else []
+
     def _apply(self, records: list[Record], kit: Kit) -> Iterable[Record]:
-        rows = {row["id"]: row for row in _label_rows([kit.rows("label")])}
-        guesses = _Guesses(records, rows, kit.state("fit"), self)
+        rows = {row["id"]: row for row in _label_rows(kit.rows(step) for step in self._paid)}
+        found: list[Guess] = []
+        whole = {i for i, row in rows.items() if all(row[h] or row[f"gold_{h}"] for h in HEADS)}
+        if not whole.issuperset(record.id for record in records):
+            texts = [text_of(record)[:FIT_CHARS] for record in records]
+            found = self._guesses(kit.state("fit"), texts, [record.language for record in records])
+        guessed = {record.id: guess for record, guess in zip(records, found, strict=False)}
         curve = kit.state("fit")["confidence"]["curve"]
         for record in records:
             row = rows.get(record.id)
@@ -226,7 +285,7 @@ class Annotate(Stage):
                 yield record.drop(kit.entry, NOT_SELF_CONTAINED, f"says {row['labeller']}")
                 continue
             labels = self._own_labels(row, curve) if row else Labels()
-            labels = guesses.fill(record, labels)
+            labels = filled(labels, guessed.get(record.id, Guess()))
             if labels.field is None:
                 why = row["failure"] if row else ""
                 seen = why or f"not in the sample; classifier {kit.state('fit')['classifier']}"
@@ -269,7 +328,7 @@ class Annotate(Stage):
 
     def _free(self, record: Record) -> bool:
         """Whether nothing need be paid for the record, because its own labels are taken and complete."""
-        gold = _gold(record)
+        gold = gold_of(record)
         return self.config.use_gold and None not in (gold.field, gold.level, gold.grade)
 
     def _sure_not_alone(self, row: dict[str, Any], record: Record) -> bool:
@@ -277,94 +336,9 @@ class Annotate(Stage):
         return asked and row["self_contained"] is False and bool(record.question)
 
 
-class _Guesses:
-    """The classifiers' labels of one shard, made for all records that need one at once."""
-
-    def __init__(
-        self, records: list[Record], rows: dict[str, dict[str, Any]], state: State, stage: Annotate
-    ) -> None:
-        self.found: dict[str, Guess] = {}
-        whole = {i for i, row in rows.items() if all(row[h] or row[f"gold_{h}"] for h in HEADS)}
-        if whole.issuperset(record.id for record in records):
-            return
-        from boostqa.annotation.classifier import Classifier
-
-        heads = {}
-        for head, plain in state["heads"].items():
-            if plain["fitted"]:
-                weights = {"weights": state[f"{head}_weights"]}
-                made = stage.encoder() if plain.get("encoder") else None
-                heads[head] = Classifier.from_state(plain | weights, made)
-        texts = [text_of(record)[:_FIT_CHARS] for record in records]
-        languages = [record.language for record in records]
-        known, least = set(state.get("languages", ())), stage.config.min_confidence
-        found = guesses(heads, texts, languages, known, least, load()) if heads else []
-        self.found = {record.id: guess for record, guess in zip(records, found, strict=False)}
-
-    def fill(self, record: Record, labels: Labels) -> Labels:
-        """`labels` with what is missing filled in by the classifiers, where there are any."""
-        guess = self.found.get(record.id, Guess())
-        if labels.field is None and guess.field:
-            labels = msgspec.structs.replace(
-                labels,
-                field=guess.field,
-                discipline=guess.discipline,
-                stem=load().stem(guess.field) if guess.field != OTHER else None,
-                field_confidence=guess.confidence,
-                field_second=guess.second,
-                field_second_confidence=guess.second_confidence,
-                labeller="classifier",
-            )
-        if labels.field is None:
-            return labels
-        if labels.level is None and guess.level:
-            labels = msgspec.structs.replace(labels, level=guess.level, level_rubric=guess.level)
-        return (
-            labels if labels.grade or not guess.grade else msgspec.structs.replace(labels, grade=guess.grade)
-        )
-
-
 def _stratum(record: Record) -> str:
     source = record.source.name if record.source else None
     return f"{source or '-'} / {record.language or '-'} / {'question' if record.question else 'passage'}"
-
-
-def _gold(record: Record) -> Labels:
-    """Labels that came with the seed, in the taxonomy's spelling; what it does not know is left out."""
-    gold, tree = record.gold or Labels(), load()
-    field = tree.find(gold.field) if gold.field else None
-    discipline = tree.parent(field) if field else gold.discipline
-    return Labels(
-        field=field,
-        discipline=discipline if discipline in {entry.name for entry in tree.disciplines} else None,
-        level=gold.level if gold.level in {entry.name for entry in levels()} else None,
-        grade=gold.grade if gold.grade in {entry.name for entry in grades()} else None,
-        knowledge_points=gold.knowledge_points,
-    )
-
-
-def _row(record: Record, found: Labelling, gold: Labels, text: str | None) -> dict[str, Any]:
-    labels = found.labels
-    return {
-        "id": record.id,
-        "text": text,
-        "language": record.language or found.language,
-        "field": labels.field,
-        "discipline": labels.discipline,
-        "confidence": labels.field_confidence,
-        "field_second": labels.field_second,
-        "second_confidence": labels.field_second_confidence,
-        "secondary_fields": labels.secondary_fields,
-        "level": labels.level_rubric,
-        "grade": labels.grade,
-        "knowledge_points": labels.knowledge_points or gold.knowledge_points,
-        "question_type": found.question_type,
-        "found_language": found.language,
-        "self_contained": found.self_contained,
-        "labeller": labels.labeller,
-        "failure": found.failure,
-        **{f"gold_{name}": getattr(gold, name) for name in ("discipline", "field", "level", "grade")},
-    }
 
 
 def _label_rows(tables: Iterable[pa.Table]) -> Iterable[dict[str, Any]]:
