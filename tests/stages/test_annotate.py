@@ -1,3 +1,5 @@
+import json
+
 import pytest
 
 from boostqa.identity import unit
@@ -8,6 +10,7 @@ from boostqa.stages.annotate import Annotate, AnnotateConfig
 from boostqa.taxonomy import load
 from harness import Committed, run_stage
 from scripted import Scripted, section
+from world import boostqa, fake_server, make_recipe
 
 WORDS = {
     "Physics": [
@@ -246,6 +249,26 @@ def test_the_second_sample_is_what_the_first_classifier_does_not_know():
     fit = one.states["fit"]
     assert (fit["second"], fit["labelled"]) == (40, len(labelled))
     assert fit["heads"]["field"]["examples"] > one.states["draft"]["heads"]["field"]["examples"]
+
+
+@pytest.mark.long
+def test_a_run_chooses_the_same_second_sample_on_any_shards_and_workers(tmp_path):
+    found = []
+    with fake_server(tmp_path) as server:
+        for workers, size in ((1, 500), (3, 17)):
+            name = f"run-{workers}"
+            paid = {"sample": 60, "second_sample": 20, "min_fit": 30}
+            recipe = make_recipe(tmp_path, server.url, seeds=200, annotate=paid)
+            text = recipe.read_text().replace("shard_size: 60", f"shard_size: {size}")
+            recipe.write_text(text)
+            words = ("--until", "annotate", "--workers", str(workers))
+            boostqa("run", recipe, "--out", tmp_path / name, *words)
+            state = tmp_path / name / "03-annotate" / "state"
+            fit = json.loads((state / "fit.json").read_text())
+            found.append((json.loads((state / "choose.json").read_text()), fit["labelled"], fit["heads"]))
+    assert found[0] == found[1]
+    assert len(found[0][0]["ids"]) == 20
+    assert found[0][2]["field"]["examples"] == found[0][1] > 70
 
 
 def test_the_second_sample_teaches_the_others_and_the_next_head():
