@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from boostqa import taxonomy
 
 ROOT = Path(__file__).parent.parent
 LONG = (
@@ -26,6 +29,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(
                 pytest.mark.skip(reason=f"needs {SHARED_DATA}, which is not part of the repository")
             )
+
+
+@pytest.fixture(autouse=True)
+def builtin_taxonomy() -> Iterator[None]:
+    """No test sees the taxonomy of a recipe that another one has read."""
+    yield
+    taxonomy.use(None)
 
 
 @pytest.fixture

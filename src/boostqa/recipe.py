@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any, get_args
 
 import yaml
-from pydantic import BaseModel, Field, ValidationError, model_validator
+from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
+from boostqa import taxonomy
 from boostqa.errors import UserError
 from boostqa.llm.config import ModelConfig
 from boostqa.pipeline import PIPELINE
@@ -73,6 +74,8 @@ class Recipe(StageConfig):
 
     name: str = "boostqa"
     """Name of the run: default folder `runs/NAME` and title of report and dataset card."""
+    taxonomy: str | None = Field(None, validate_default=True)
+    """Your own disciplines and fields, in the form of `taxonomy/disciplines.yaml`; None: the built-in ones."""
     seeds: SeedsConfig
     models: dict[str, ModelConfig]
     """Endpoints by a name of your choice."""
@@ -92,6 +95,16 @@ class Recipe(StageConfig):
         """The models that have a role; others are neither started nor asked."""
         names = {name for role in type(self.roles).model_fields for name in self.roles.of(role)}
         return {name: config for name, config in self.models.items() if name in names}
+
+    # The field stands before the sections, so that the labels in these are checked against this taxonomy.
+    @field_validator("taxonomy")
+    @classmethod
+    def _in_force(cls, path: str | None) -> str | None:
+        try:
+            taxonomy.use(path)
+        except UserError as error:
+            raise ValueError(str(error)) from None
+        return path
 
     @model_validator(mode="after")
     def _roles_exist(self) -> Recipe:

@@ -21,6 +21,8 @@ from boostqa.run import Run
 from boostqa.schedule import Node, Schedule, Task
 from boostqa.shard import Counts
 from boostqa.stage import Kit, Stage
+from boostqa.taxonomy import DISCIPLINES
+from boostqa.taxonomy import load as load_taxonomy
 from boostqa.view import View, entry_folder
 
 PACKAGE = Path(__file__).parent
@@ -318,7 +320,7 @@ class Runner:
             "version": stage.version,
             "config": identity_of(stage.config),
             "models": models,
-            "assets": {name: digest_bytes((PACKAGE / name).read_bytes()) for name in stage.assets},
+            "assets": {name: digest_bytes(_asset(name).read_bytes()) for name in stage.assets},
             "extra": stage.identity(),
             "inputs": self._inputs(entry, segment),
         }
@@ -355,6 +357,11 @@ class Runner:
                 if known is not None and (direct or read):
                     found[f"{place}/{other.name}"] = known["fingerprint"]
         return found
+
+
+def _asset(name: str) -> Path:
+    """The file behind an asset: the recipe's own taxonomy stands in the place of the built-in one."""
+    return Path(load_taxonomy().file) if name == DISCIPLINES else PACKAGE / name
 
 
 def _names(segment: str) -> list[str]:

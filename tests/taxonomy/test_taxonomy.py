@@ -11,6 +11,7 @@ import yaml
 
 from boostqa import taxonomy
 from boostqa.errors import UserError
+from boostqa.flows.vocabulary import settle
 
 ADDED = {"Statistics and Data Science", "Artificial Intelligence", "General Knowledge", "Interdisciplinary"}
 
@@ -117,6 +118,20 @@ def test_own_file_is_loaded(tmp_path: Path) -> None:
     tax = taxonomy.load(save(tmp_path, data))
     assert [field.name for field in tax.of("Life")] == ["Cells", "Trees"]
     assert tax.parent("Law") == "Law"
+
+
+def test_a_recipes_file_is_in_force_until_another_recipe_is_read(tmp_path: Path) -> None:
+    path = save(tmp_path, small())
+    taxonomy.use(path)
+    assert [field.name for field in taxonomy.load().fields] == ["Cells", "Trees", "Law"]
+    assert settle("field", "cells") == "Cells"
+    assert settle("field", "physics") is None
+    with pytest.raises(UserError, match="cannot be read"):
+        taxonomy.use(tmp_path / "gone.yaml")
+    assert "Cells" in taxonomy.load()
+    taxonomy.use(None)
+    assert "Cells" not in taxonomy.load()
+    assert settle("field", "physics") == "Physics"
 
 
 def test_bare_no_is_understood_as_stem(tmp_path: Path) -> None:

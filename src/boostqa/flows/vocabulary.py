@@ -10,7 +10,7 @@ import difflib
 import re
 from functools import cache
 
-from boostqa.taxonomy import grades, levels, load, question_types
+from boostqa.taxonomy import Taxonomy, grades, levels, load, question_types
 
 GOLD = ("discipline", "field", "secondary_fields", "level", "grade", "knowledge_points")
 """Labels that may come with a seed."""
@@ -58,10 +58,13 @@ def iso_code(text: str) -> str | None:
     return _languages().get(first)
 
 
-@cache
 def _spellings(name: str) -> dict[str, str]:
     """Plain spelling -> our value, of a label whose values are named in the taxonomy's files."""
-    tree = load()
+    return _spelled(name, load())
+
+
+@cache
+def _spelled(name: str, tree: Taxonomy) -> dict[str, str]:
     pairs = {
         "discipline": [(text, d.name) for d in tree.disciplines for text in (d.name, d.name_zh)],
         "field": [(text, f.name) for f in tree.fields for text in (f.name, f.name_zh)],

@@ -51,7 +51,8 @@ def context(run: Run) -> dict[str, Any]:
     cells = sections.probe_cells(probe)
     wanted = [(cell["discipline"], cell["level"]) for cell in plan if cell["quota"]]
     # The two matrices stand side by side, so they have the same rows.
-    names = sections.disciplines((key for key in cells if cells[key]["n"]), wanted, released.cells)
+    order = setup.disciplines
+    names = sections.disciplines(order, (key for key in cells if cells[key]["n"]), wanted, released.cells)
     return {
         "css": Markup((_HERE / "style.css").read_text(encoding="utf-8")),  # noqa: S704 - our own file
         "numbers": numbers,
@@ -63,7 +64,7 @@ def context(run: Run) -> dict[str, Any]:
         "tiles": tiles(numbers, released),
         "flow": sections.flow(rows),
         "matrix": sections.matrix(cells, plan, seeds, names),
-        "idle": [name for name in sections.disciplines(seeds.cells) if name not in names],
+        "idle": [name for name in sections.disciplines(order, seeds.cells) if name not in names],
         "probe": probe[-1] if probe else None,
         "delivery": sections.delivery(plan, items.accepted_cells, released, names),
         "plan": plans[-1] if plans else None,

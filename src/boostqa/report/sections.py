@@ -12,7 +12,7 @@ from boostqa.pipeline import part_of
 from boostqa.report import charts
 from boostqa.report.facts import NOT_KNOWN, Pair, Released, Seeds
 from boostqa.report.samples import Example
-from boostqa.taxonomy import OTHER, grades, levels, load
+from boostqa.taxonomy import OTHER, grades, levels
 
 LEVELS = tuple(level.name for level in levels())
 
@@ -94,10 +94,9 @@ def probe_cells(states: Iterable[dict[str, Any]]) -> dict[Pair, dict[str, Any]]:
     return found
 
 
-def disciplines(*groups: Iterable[Pair]) -> list[str]:
-    """Disciplines of any of the cells, in the taxonomy's order, others after them."""
+def disciplines(order: list[str], *groups: Iterable[Pair]) -> list[str]:
+    """Disciplines of any of the cells, in the given order, others after them."""
     there = {name for group in groups for name, _ in group}
-    order = [entry.name for entry in load().disciplines]
     return [*(name for name in order if name in there), *sorted(there - set(order), key=_others_last)]
 
 

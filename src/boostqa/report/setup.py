@@ -8,7 +8,9 @@ from typing import Any
 
 import yaml
 
+from boostqa.errors import UserError
 from boostqa.run import Run
+from boostqa.taxonomy import load
 
 SMALL_MODEL = "smollm2-135m"
 """Id of the model that comes with the package."""
@@ -26,6 +28,16 @@ class Setup:
     yaml: str
     """The recipe for people: files by their last two parts, since a report is passed on."""
     data: dict[str, Any]
+
+    @property
+    def disciplines(self) -> list[str]:
+        """Names of the disciplines of the run in the order of its taxonomy; of the built-in one where that is gone."""
+        path = self.data.get("taxonomy")
+        try:
+            tree = load(path if isinstance(path, str) else None)
+        except UserError:
+            tree = load()
+        return [entry.name for entry in tree.disciplines]
 
     @property
     def writer(self) -> dict[str, Any] | None:

@@ -30,7 +30,7 @@ from boostqa.flows.tasks import PLAN, Draw, edited_rows, task_record, task_rows
 from boostqa.record import Record
 from boostqa.stage import Gather, Kit, Map, Stage, StageConfig, State, Step
 from boostqa.table import schema_of, tally, unrevoked
-from boostqa.taxonomy import OTHER, levels, load
+from boostqa.taxonomy import DISCIPLINES, OTHER, levels, load
 from boostqa.text.allot import allot
 from boostqa.text.intervals import Share, shrink
 
@@ -109,7 +109,7 @@ class Plan(Stage):
 
     name: ClassVar[str] = "plan"
     Config = PlanConfig
-    assets: ClassVar[tuple[str, ...]] = ("prompts/strategies.yaml", "taxonomy/disciplines.yaml")
+    assets: ClassVar[tuple[str, ...]] = ("prompts/strategies.yaml", DISCIPLINES)
     config: PlanConfig
 
     def steps(self) -> tuple[Step, ...]:

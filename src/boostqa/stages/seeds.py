@@ -29,6 +29,7 @@ from boostqa.inputs import InputFile, expand, fingerprint, locate, packed, size_
 from boostqa.readers import BadRow, Limits, Place, Raw
 from boostqa.record import Record
 from boostqa.stage import Gather, Kit, Map, Stage, StageConfig, State, Step
+from boostqa.taxonomy import DISCIPLINES
 from boostqa.text import chunk
 
 COUNT_BYTES = 64 * 2**20
@@ -147,6 +148,7 @@ class Seeds(Stage):
     name: ClassVar[str] = "seeds"
     version: ClassVar[int] = 2
     Config: ClassVar[type[StageConfig]] = SeedsConfig
+    assets: ClassVar[tuple[str, ...]] = (DISCIPLINES,)
     config: SeedsConfig
 
     def steps(self) -> tuple[Step, ...]:

@@ -2,7 +2,8 @@
 
 Everything is data in the YAML files beside this module; this module reads and checks it. It knows nothing
 of records, prompts or stages. Users may bring their own file of disciplines and fields; the rest is fixed,
-because prompts, records and reports speak of H1..H5 and of the six grades by name.
+because prompts, records and reports speak of H1..H5 and of the six grades by name. A process works on one recipe,
+and that recipe's file is in force for all that it does (`use`): a run cannot mix two taxonomies.
 
 What fits no field is `OTHER`: a label, not a field. It has no quota and no entry in the files.
 """
@@ -20,6 +21,8 @@ import msgspec
 
 from boostqa.errors import UserError
 
+DISCIPLINES = "taxonomy/disciplines.yaml"
+"""The built-in disciplines and fields, as a stage names them among what it depends on."""
 OTHER = "Other"
 """Field and discipline of what fits no field of the taxonomy."""
 
@@ -106,7 +109,7 @@ class QuestionType(_Entry, frozen=True, kw_only=True):
     """From the cheapest to the dearest that can settle an answer."""
 
 
-class Taxonomy(msgspec.Struct, frozen=True, dict=True):
+class Taxonomy(msgspec.Struct, frozen=True, dict=True, cache_hash=True):
     """Disciplines and fields, checked. `dict=True` only lets the look-up tables below be kept."""
 
     file: str
@@ -167,14 +170,30 @@ class Taxonomy(msgspec.Struct, frozen=True, dict=True):
         return self._by_spelling.get(_spelling(text))
 
 
+_in_force: Taxonomy | None = None
+"""The taxonomy that a recipe brought; None: the built-in one."""
+
+
+def use(path: str | Path | None) -> None:
+    """Puts the taxonomy of a file in force in this process, or the built-in one again; called where a recipe is read.
+
+    Raises:
+        UserError: as `load`; what was in force stays so.
+    """
+    global _in_force
+    _in_force = None if path is None else load(path)
+
+
 def load(path: str | Path | None = None) -> Taxonomy:
-    """The taxonomy of a file in the form of `disciplines.yaml`; without `path`, the built-in one.
+    """The taxonomy of a file in the form of `disciplines.yaml`; without `path`, the one in force (see `use`).
 
     Raises:
         UserError: names file, entry and remedy: unreadable file, missing or unknown key, duplicate name,
             missing parent, field as a parent, discipline without fields, bad stem, bad ISCED code.
     """
-    return _builtin() if path is None else _load(Path(path))
+    if path is None:
+        return _in_force or _builtin()
+    return _load(Path(path))
 
 
 def levels() -> tuple[LevelRubric, ...]:
