@@ -14,7 +14,7 @@ from backports import zstd
 
 from boostqa import readers
 from boostqa.errors import UserError
-from boostqa.readers import BadRow, Limits, Raw
+from boostqa.readers import BadRow, Limits, Place, Raw
 from boostqa.readers.items import item
 
 ROWS: list[dict[str, Any]] = [
@@ -188,3 +188,39 @@ def test_content_beats_ending_and_empty_files_are_named(tmp_path: Path) -> None:
     assert readers.sniff(str(page)) == "html"
     assert readers.sniff(str(lines)) == "jsonl"
     assert _read(empty) == [BadRow(line=0, reason="empty_file", excerpt="e.csv")]
+
+
+@pytest.mark.parametrize("end", ["", "\n", "\r\n\n"])
+@pytest.mark.parametrize("name", ["a.json", "a", "a.json.gz"])
+def test_one_object_on_one_line_is_read_for_its_list(tmp_path: Path, name: str, end: str) -> None:
+    rows = [{"question": "What is 2 + 2?", "answer": "4"}, {"question": "What is 3 + 3?", "answer": "6"}]
+    data = (json.dumps({"version": "1", "data": rows}) + end).encode()
+    (tmp_path / name).write_bytes(gzip.compress(data) if name.endswith("gz") else data)
+    found = _read(tmp_path / name)
+    assert [(row.answer, row.line) for row in found if isinstance(row, Raw)] == [("4", 1), ("6", 2)]
+
+
+def test_one_row_alone_is_a_row_whatever_lists_it_has(tmp_path: Path) -> None:
+    row = {"question": "Which comes first?", "answer": "a", "examples": ["b", "c"]}
+    for name in ("a.json", "a.jsonl", "a"):
+        (tmp_path / name).write_text(json.dumps(row))
+        assert [item.line for item in _read(tmp_path / name) if isinstance(item, Raw)] == [1]
+
+
+def test_long_lines_under_a_name_that_says_json(tmp_path: Path) -> None:
+    rows = [{"question": f"What is {i}? " + "x" * 100_000, "answer": str(i)} for i in range(4)]
+    whole = tmp_path / "a.json"
+    whole.write_text(json.dumps({"data": rows}))
+    assert [item.answer for item in _read(whole) if isinstance(item, Raw)] == ["0", "1", "2", "3"]
+    lines = _write_jsonl(tmp_path / "b.json", rows)
+    assert [item.answer for item in _read(lines) if isinstance(item, Raw)] == ["0", "1", "2", "3"]
+    assert [item.line for item in _read(lines, limits=Limits(document=150_000))] == [1, 2, 3, 4]
+    place = Place()
+    for _ in zip(range(3), readers.open(str(lines), place=place), strict=False):
+        pass
+    assert [item.line for item in _read(lines, place=place)] == [4]
+    lines.write_bytes(gzip.compress(lines.read_bytes())[:-20])
+    found = _read(lines)
+    assert [item.answer for item in found if isinstance(item, Raw)] == ["0", "1", "2"]
+    assert isinstance(found[-1], BadRow)
+    assert found[-1].reason == "damaged_file"

@@ -127,7 +127,7 @@ class _Source(io.RawIOBase):
         if whence != 0:
             raise io.UnsupportedOperation("seek from elsewhere than the start")
         if offset < self._position:
-            self._position = self._stream.seek(0)
+            self._position, self._broken = self._stream.seek(0), ""
         elif self._packed is None and self._stream.seekable():
             self._position = self._stream.seek(offset)
         scratch = bytearray(_CHUNK)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import zipfile
 
-from boostqa.readers.files import Stream
+from boostqa.readers.files import HEAD, Stream
 
 ROWS = ("jsonl", "json", "csv", "tsv", "parquet", "arrow")
 """Formats of many rows, which are streamed."""
@@ -41,7 +41,7 @@ def format_of(stream: Stream) -> str | None:
     if ending in ("csv", "tsv", "markdown", "text", "html"):
         return ending
     if start.lstrip().startswith((b"{", b"[")):
-        return _json_kind(start.lstrip())
+        return _json_kind(start, ending)
     if ending in ("jsonl", "json"):
         return ending
     if b"\x00" in start and not start.startswith((b"\xff\xfe", b"\xfe\xff")):
@@ -90,11 +90,18 @@ def _zip_kind(stream: Stream) -> str:
     return "zip"
 
 
-def _json_kind(start: bytes) -> str:
-    """One object that closes on the first line, with more behind it, is JSON lines."""
-    first, newline, rest = start.partition(b"\n")
-    if start.startswith(b"["):
+def _json_kind(start: bytes, ending: str | None) -> str:
+    """One object that closes on the first line, with more behind it, is JSON lines.
+
+    One that is alone is JSON, as `json.dump` writes it, unless the name says otherwise. Whether it is alone
+    can only be told of what ends within `HEAD`; of a longer line the name decides.
+    """
+    text = start.lstrip()
+    first, _, rest = text.partition(b"\n")
+    if text.startswith(b"["):
         return "json"
-    if not newline:
-        return "jsonl"
+    if not rest.strip():
+        if ending == "jsonl":
+            return "jsonl"
+        return "json" if ending == "json" or len(start) < HEAD - 3 else "jsonl"
     return "jsonl" if first.rstrip().endswith(b"}") or rest.lstrip().startswith(b"{") else "json"

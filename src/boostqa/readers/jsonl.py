@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import codecs
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import msgspec
@@ -52,25 +52,46 @@ def _row(row: Any, number: int, columns: Columns | None) -> Raw | BadRow:
 
 
 def read_json(stream: Stream, columns: Columns | None, place: Place) -> Iterator[Raw | BadRow]:
-    """Objects of an array (streamed), or of a list inside one object (read whole); `line` is their number."""
+    """Objects of an array (streamed), or of a list inside one object (read whole); `line` is their number.
+
+    What turns out to be JSON lines, of which the first is longer than `HEAD`, is read as such.
+    """
     start = stream.head().removeprefix(codecs.BOM_UTF8).lstrip()
-    rows = _elements(stream) if start.startswith(b"[") else _object(stream)
+    rows = _elements(stream) if start.startswith(b"[") else _object(stream, b"\n" not in start)
+    if place.byte or rows is None:
+        yield from read_jsonl(stream, columns, place)
+        return
     for number, row in enumerate(rows, 1):
         yield row if isinstance(row, BadRow) else _row(row, number, columns)
 
 
-def _object(stream: Stream) -> Iterator[Any]:
+def _object(stream: Stream, long: bool) -> Iterable[Any] | None:
+    """The list inside the file's one object, or the object itself; None where it may be of JSON lines.
+
+    `long` says that the file's first line is long, so that there may be more of them.
+    """
     try:
-        table = json.loads(decode(stream.whole()), parse_constant=lambda _: None)
+        text = decode(stream.whole())
+        table = json.loads(text, parse_constant=lambda _: None)
+    except UnreadableError:
+        if long:
+            return None
+        raise
     except (ValueError, RecursionError) as error:
-        yield BadRow(line=0, reason="malformed_json", excerpt=excerpt(error))
-        return
-    inner = (
-        next((table[name] for name in _LISTS if isinstance(table.get(name), list)), None)
-        if isinstance(table, dict)
-        else None
-    )
-    yield from inner if inner is not None else [table]
+        if long and "\n" in text.strip():
+            return None
+        return [BadRow(line=0, reason="malformed_json", excerpt=excerpt(error))]
+    inner = _inner(table)
+    return [table] if inner is None else inner
+
+
+def _inner(table: Any) -> list[Any] | None:
+    """The first list of objects under one of the usual names; a row may well have a list of words."""
+    for name in _LISTS if isinstance(table, dict) else ():
+        rows = table.get(name)
+        if isinstance(rows, list) and (not rows or any(isinstance(row, dict) for row in rows)):
+            return rows
+    return None
 
 
 def _elements(stream: Stream) -> Iterator[Any]:
