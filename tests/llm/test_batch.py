@@ -413,6 +413,50 @@ def test_windows_are_hours_or_days(window: str, hours: int) -> None:
         BatchSettings(window="soon")
 
 
+def test_a_model_that_leaves_its_batch_behind_stops_the_start(tmp_path: Path) -> None:
+    async def go(server: FakeServer) -> None:
+        settings, requests = config(server), [request(n) for n in range(6)]
+        asking = asyncio.create_task(ask(tmp_path, settings, requests))
+        while not [state for state in states(tmp_path) if state.step == "created"]:
+            await asyncio.sleep(0.01)
+        asking.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asking
+        moved = server.url.replace("127.0.0.1", "localhost")
+        for other in (config(server, transport="online"), config(server, base_url=moved)):
+            with pytest.raises(
+                UserError, match=r"models.strong: batch batch_0001 of 6 requests at http.*\.json"
+            ):
+                await ask(tmp_path, other, requests)
+        batches = Batches(tmp_path / "ledger" / "batches", pace=QUICK)
+        both = {"strong": config(server, transport="online"), "other": settings}
+        with pytest.raises(UserError, match="paid for again"):  # its calls would go online all the same
+            await Clients(both, batches=batches).__aenter__()
+        async with Clients({"renamed": settings}, batches=batches):
+            pass
+        assert all(reply.ok for reply in await ask(tmp_path, settings, requests))
+        online = await ask(tmp_path, config(server, transport="online"), requests)
+        assert all(reply.replayed for reply in online)
+
+    assert serve(go, seconds=0.4)["batches"]["requests"] == 6
+
+
+def test_a_fetched_batch_with_unread_answers_is_named_too(tmp_path: Path) -> None:
+    async def go(server: FakeServer) -> None:
+        settings, requests = config(server), [request(n) for n in range(3)]
+        batches = Batches(tmp_path / "ledger" / "batches", pace=QUICK)
+        async with Clients({"strong": settings}, batches=batches) as clients:  # nothing reaches a ledger
+            await asyncio.gather(*(clients.model("strong").chat(each) for each in requests))
+        assert [state.step for state in states(tmp_path)] == ["done"]
+        with pytest.raises(UserError, match="1 batches of an earlier start"):
+            await ask(tmp_path, config(server, transport="online"), requests)
+        store = Store(tmp_path / "ledger" / "batches")
+        store.note(store.states()[0]).unlink()
+        assert all(reply.ok for reply in await ask(tmp_path, config(server, transport="online"), requests))
+
+    serve(go)
+
+
 CHILD = """
 import asyncio, sys
 sys.path.insert(0, {tests!r})

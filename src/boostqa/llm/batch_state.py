@@ -10,7 +10,7 @@ import asyncio
 import fcntl
 import os
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Literal
@@ -108,6 +108,26 @@ class Store:
             yield
         finally:
             os.close(file)
+
+
+def stranded(store: Store, paid: Callable[[str], bool], urls: Mapping[str, str | None]) -> list[State]:
+    """Batches of earlier starts with answers that the ledger does not have and nobody would ask for.
+
+    Args:
+        store: of the run.
+        paid: whether the ledger has the answer to a key.
+        urls: address of the Batch API by name in `models`; None for a model that is asked online.
+    """
+    found = []
+    for state in store.states():
+        # A name that is gone may be a renamed one: keys of calls do not hold it.
+        attaches = urls[state.model] == state.url if state.model in urls else state.url in urls.values()
+        if state.step == "prepared" or attaches:  # an upload costs nothing
+            continue
+        keys = places(store.output(state), paid=True) if state.step == "done" else state.keys
+        if not all(map(paid, keys)):
+            found.append(state)
+    return found
 
 
 def sweep(store: Store, paid: Callable[[str], bool], age: float = 0.0) -> None:

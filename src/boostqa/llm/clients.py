@@ -20,6 +20,7 @@ import msgspec
 from boostqa.errors import UserError
 from boostqa.llm.batch import BatchTransport, Pace
 from boostqa.llm.batch_api import BatchApi
+from boostqa.llm.batch_state import Store, stranded
 from boostqa.llm.budget import Account
 from boostqa.llm.client import Client, Known
 from boostqa.llm.config import ModelConfig
@@ -126,9 +127,11 @@ class Clients:
         """Make the clients.
 
         Raises:
-            UserError: when a key is missing, a named price does not exist, or a file of replicas cannot be read.
+            UserError: when a key is missing, a named price does not exist, a file of replicas cannot be read, or
+                a batch of an earlier start would be paid for again.
             ProviderStop: when it cannot be told what became of a batch of an earlier start.
         """
+        self._check_batches()
         places = {name: self._places(name, config) for name, config in self._configs.items()}
         try:
             await self._open(places)
@@ -138,6 +141,28 @@ class Clients:
             await self.__aexit__(None, None, None)
             raise
         return self
+
+    def _check_batches(self) -> None:
+        """Stop where a model went online, or its address changed, while a batch of it was under way."""
+        if self._batches is None or not self._configs:
+            return
+        store = Store(self._batches.folder)
+        urls = {
+            name: config.urls[0] if config.transport == "batch" else None
+            for name, config in self._configs.items()
+        }
+        left = stranded(store, self._batches.paid, urls)
+        if left:
+            named = "; ".join(
+                f"models.{state.model}: batch {state.batch_id or state.id} of {len(state.keys)} requests at "
+                f"{state.url} ({store.note(state)})"
+                for state in left[:5]
+            )
+            raise UserError(
+                f"{len(left)} batches of an earlier start are not finished, and without `transport: batch` at the "
+                f"same base_url their calls would be paid for again: {named}; run with the former settings until "
+                "they are over, or give their answers up by removing these files"
+            )
 
     async def _open(self, places: Mapping[str, tuple[list[str], str | None]]) -> None:
         if self._transport is None:

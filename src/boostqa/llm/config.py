@@ -152,7 +152,7 @@ class ModelConfig(_Settings):
     Without any, the cost is unknown, and a money budget is refused."""
     transport: Literal["online", "batch"] = Field(default="online", json_schema_extra=_FREE)
     """`batch`: calls go through the provider's Batch API, which is cheaper and takes hours. Results and keys in
-    the ledger are the same, so a run may change over at any start."""
+    the ledger are the same, so a run may change over at a start, once no batch of it is under way."""
     batch: BatchSettings = Field(default=BatchSettings(), json_schema_extra=_FREE)
     """With `transport: batch`: how calls are collected."""
     concurrency: int = Field(default=32, ge=1, json_schema_extra=_FREE)
