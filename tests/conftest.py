@@ -15,6 +15,7 @@ LONG = (
     "test_estimate.py",
     "test_planted_wrong.py",
     "test_hostile_formulas",
+    "test_throttle_simulated.py",
     "_outage_shorter_",
 )
 """Parts of test ids that take seconds each; `make unit` leaves them to `make test`."""
