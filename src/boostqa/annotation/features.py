@@ -2,9 +2,7 @@
 
 A token is a run of letters in lower case, a run of digits (only its length counts), a mathematical sign, or one
 character of Han and kana. Features are tokens, pairs and (of Han and kana) triples of neighbours, and the first
-five and last four letters of longer words, which stand for their stems. A run's hash is a polynomial over its
-code points, read off running sums: H(a..b) = (S(b) - S(a)) B^-a modulo 2^64 with S the sum of code x B^place.
-Knows nothing of labels and models.
+five and last four letters of longer words, which stand for their stems. Knows nothing of labels and models.
 """
 
 from __future__ import annotations
@@ -13,7 +11,8 @@ from collections.abc import Sequence
 from functools import cache
 from typing import TYPE_CHECKING, NamedTuple
 
-from boostqa.text.ngrams import mix
+from boostqa.text.arrays import Stretches
+from boostqa.text.ngrams import BASE, mix
 
 if TYPE_CHECKING:
     import numpy as np
@@ -23,7 +22,6 @@ BITS = 20
 """Hashes are cut to 2^20 columns; under 300,000 different features that is one column in eight shared."""
 CHARS = 4000
 """Characters of a text that are read: its beginning says what it is about."""
-_BASE = 0x9E3779B97F4A7C15
 _MASK = 2**64 - 1
 _GAP, _LETTER, _DIGIT, _SINGLE, _HAN = range(5)
 _SALTS = {"pair": 0x51ED270B, "triple": 0x2545F491, "stem": 0x6C62272E, "end": 0x1B873593}
@@ -87,19 +85,6 @@ def _alphabet() -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.uint8]]:
     return codes, classes
 
 
-@cache
-def _powers(count: int) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.uint64]]:
-    """_BASE^i and _BASE^-i modulo 2^64 for i < count."""
-    import numpy as np
-
-    def of(base: int) -> npt.NDArray[np.uint64]:
-        found = np.full(count, base, dtype=np.uint64)
-        found[0] = 1
-        return np.multiply.accumulate(found)
-
-    return of(_BASE), of(pow(_BASE, -1, 2**64))
-
-
 def _rows(texts: Sequence[str]) -> Rows:
     import numpy as np
 
@@ -125,24 +110,9 @@ def _rows(texts: Sequence[str]) -> Rows:
     return Rows(bounds.astype(np.int64), (kept & np.uint64(0xFFFFFFFF)).astype(np.int32), values)
 
 
-class _Runs:
-    """Hashes of any stretch of code points, off running sums."""
-
-    def __init__(self, folded: npt.NDArray[np.uint32]) -> None:
-        import numpy as np
-
-        size = 1 << max(12, (len(folded) + 1).bit_length())
-        self.powers, self.inverse = _powers(size)
-        self.sums = np.zeros(len(folded) + 1, dtype=np.uint64)
-        np.cumsum(folded.astype(np.uint64) * self.powers[: len(folded)], out=self.sums[1:])
-
-    def __call__(self, start: npt.NDArray[np.int64], end: npt.NDArray[np.int64]) -> npt.NDArray[np.uint64]:
-        return (self.sums[end] - self.sums[start]) * self.inverse[start]
-
-
 def _runs(
     folded: npt.NDArray[np.uint32], kind: npt.NDArray[np.uint8]
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], _Runs]:
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], Stretches]:
     """First places of the tokens, places after their ends, and the hasher of stretches."""
     import numpy as np
 
@@ -152,11 +122,11 @@ def _runs(
     after = np.zeros_like(kind)
     after[:-1] = kind[1:]
     ends = (kind != _GAP) & ((kind != after) | (kind >= _SINGLE))
-    return np.flatnonzero(begins), np.flatnonzero(ends) + 1, _Runs(np.where(kind == _DIGIT, 48, folded))
+    return np.flatnonzero(begins), np.flatnonzero(ends) + 1, Stretches(np.where(kind == _DIGIT, 48, folded))
 
 
 def _features(
-    run: _Runs,
+    run: Stretches,
     starts: npt.NDArray[np.int64],
     ends: npt.NDArray[np.int64],
     kind: npt.NDArray[np.uint8],
@@ -165,8 +135,8 @@ def _features(
     """(text, hash) of every feature, in no order; starts, ends, kind and ids are of tokens."""
     import numpy as np
 
-    salt = {name: np.uint64(value * _BASE & _MASK) for name, value in _SALTS.items()}
-    base = np.uint64(_BASE)
+    salt = {name: np.uint64(value * BASE & _MASK) for name, value in _SALTS.items()}
+    base = np.uint64(BASE)
     tokens = mix(run(starts, ends))
     follows = ids[1:] == ids[:-1]
     pair = tokens[:-1] * base + tokens[1:]

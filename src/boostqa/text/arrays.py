@@ -11,6 +11,8 @@ from collections.abc import Callable
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from boostqa.text.ngrams import BASE, mix
+
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
@@ -22,7 +24,6 @@ OTHER, LETTER, HAN, KANA, DIGIT, SPACE, BREAK, LOST, END, SIGN = range(10)
 """Kinds of characters: BREAK ends a line, END a text, LOST is U+FFFD, SIGN a mark of a sentence or clause."""
 BETWEEN = "\x1e"
 """Between two texts of the array; a control character, which no cleaned text has."""
-_BASE = 0x9E3779B97F4A7C15
 _KINDS = {"\n": BREAK, "\ufffd": LOST, BETWEEN: END} | dict.fromkeys("。．！？；，：、.!?,;:", SIGN)
 
 
@@ -115,30 +116,34 @@ def _narrow_hashes(data: bytes) -> Hash:
         size = end - begin
         first = windows[begin] & masks[np.minimum(size, 8)]
         last = windows[np.maximum(begin, end - 8)] & masks[np.minimum(size, 8)]
-        return _mixed(first * np.uint64(_BASE) + last + size.astype(np.uint64))
+        return mix(first * np.uint64(BASE) + last + size.astype(np.uint64))
 
     return of
 
 
 def _wide_hashes(codes: NDArray[np.uint16]) -> Hash:
-    """Hashes of words by sums of characters times powers of an odd number modulo 2^64."""
-    import numpy as np
-
-    up, down = _powers(1 << max(16, len(codes).bit_length()))
-    sums = np.zeros(len(codes) + 1, np.uint64)
-    np.cumsum((codes.astype(np.uint64) + np.uint64(0x9E37)) * up[: len(codes)], out=sums[1:])
-
-    def of(begin: Array, end: Array) -> NDArray[np.uint64]:
-        return _mixed((sums[end] - sums[begin]) * down[begin])
-
-    return of
+    """Hashes of words by their characters."""
+    stretches = Stretches(codes)
+    return lambda begin, end: mix(stretches(begin, end))
 
 
-def _mixed(hashes: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    import numpy as np
+class Stretches:
+    """Hashes of any stretch of codes above 0, off running sums.
 
-    mixed: NDArray[np.uint64] = (hashes ^ (hashes >> np.uint64(29))) * np.uint64(0xBF58476D1CE4E5B9)
-    return mixed ^ (mixed >> np.uint64(32))
+    A stretch's hash is a polynomial over its codes: H(a..b) = (S(b) - S(a)) B^-a modulo 2^64 with S the sum of
+    code x B^place. Its low bits say little: `ngrams.mix` spreads them.
+    """
+
+    def __init__(self, codes: NDArray[Any]) -> None:
+        import numpy as np
+
+        powers, self._inverse = _powers(1 << max(16, len(codes).bit_length()))
+        self._sums = np.zeros(len(codes) + 1, np.uint64)
+        np.cumsum(codes.astype(np.uint64) * powers[: len(codes)], out=self._sums[1:])
+
+    def __call__(self, begin: Array, end: Array) -> NDArray[np.uint64]:
+        """Hash of each stretch from `begin` to before `end`."""
+        return (self._sums[end] - self._sums[begin]) * self._inverse[begin]
 
 
 @cache
@@ -146,8 +151,8 @@ def _powers(size: int) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
     """Powers of an odd number and of its inverse modulo 2^64."""
     import numpy as np
 
-    up = np.full(size, _BASE, np.uint64)
-    down = np.full(size, pow(_BASE, -1, 2**64), np.uint64)
+    up = np.full(size, BASE, np.uint64)
+    down = np.full(size, pow(BASE, -1, 2**64), np.uint64)
     up[0] = down[0] = 1
     return np.cumprod(up), np.cumprod(down)
 

@@ -23,7 +23,8 @@ WORD_RUNS = (5, 3)
 CJK_RUNS = (8, 4)
 PROVEN = 0.25
 """Share of tokens in long runs from which a text counts as copied, so that its short runs count too."""
-_BASE = 0x9E3779B97F4A7C15
+BASE = 0x9E3779B97F4A7C15
+"""Odd number whose powers stand for places in hashes of neighbours: 2^64 over the golden ratio."""
 _MASK = 2**64 - 1
 
 
@@ -54,11 +55,11 @@ def windows(hashes: Hashes, n: int) -> Hashes:
     if last <= 0:
         return np.empty(0, dtype=np.uint64)
     # A polynomial over the hashes by doubling: place i of `power` stands for the neighbours i .. i + size.
-    base, size, done = _BASE, 1, 0
+    base, size, done = BASE, 1, 0
     power = hashes
     found = np.zeros(last, dtype=np.uint64)
     # Runs of different lengths are never the same.
-    found += np.uint64(n * _BASE & _MASK)
+    found += np.uint64(n * BASE & _MASK)
     while True:
         if n & size:
             if done:
