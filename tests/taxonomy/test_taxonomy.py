@@ -253,6 +253,7 @@ def test_crosswalk_is_complete_and_lands_on_fields() -> None:
         ("cmmlu", "chinese_civil_service_exam"),
         ("cmmlu", "security_study"),
         ("ceval", "civil_servant"),
+        ("ceval", "professional_tour_guide"),
     }
 
 
