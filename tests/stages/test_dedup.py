@@ -237,3 +237,18 @@ def test_answer_given_as_letter_is_the_option() -> None:
     assert fates(dedup([left, right])) == {"a": "kept", "b": "near_duplicate"}
     other = qa("c", frame.format(5), "B", choices=choices)
     assert fates(dedup([left, other])) == {"a": "kept", "c": "kept"}
+
+
+@pytest.mark.parametrize(
+    ("left", "right"),
+    [
+        ("What is (2+3)*4?", "What is 2+(3*4)?"),
+        ("What is 3² + 4²?", "What is 32 + 42?"),
+        ("What is 2⁵?", "What is 25?"),
+        ("How many elements has {1,2}?", "How many elements has {{1},2}?"),
+        ("What is 5!?", "What is 5?"),
+        ("Simplify $x^{2y}$.", "Simplify $x^2y$."),
+    ],
+)
+def test_sums_that_differ_in_powers_or_brackets_are_not_the_same(left: str, right: str) -> None:
+    assert set(fates(dedup([qa("a", left, "1"), qa("b", right, "2")])).values()) == {"kept"}

@@ -25,13 +25,42 @@ def test_fold_forgets_width_case_punctuation_and_space() -> None:
 
 
 @pytest.mark.parametrize(
-    ("left", "right"), [("3+5", "3-5"), ("1.5", "15"), ("3/4", "34"), ("x<3", "x>3"), ("-5", "5")]
-)
+    ("left", "right"),
+    [
+        ("3+5", "3-5"), ("1.5", "15"), ("3/4", "34"), ("x<3", "x>3"), ("-5", "5"),
+        ("What is (2+3)*4?", "What is 2+(3*4)?"), ("What is 3² + 4²?", "What is 32 + 42?"), ("2⁵", "25"), ("2ⁿ", "2n"),
+        ("{1,2}", "{{1},2}"), ("5!", "5"), ("$x^{2y}$", "$x^2y$"), ("|x|<3", "x<3"), ("|x| ≤ 3", "x ≤ 3"),
+        ("(a+b)*c", "a+(b*c)"), ("8-(x+1)", "8(x+1)"), ("6/(x+1)", "6(x+1)"), ("(1,2)", "[1,2]"), ("5(-3)", "5-3"),
+    ],
+)  # fmt: skip
 def test_fold_keeps_what_changes_a_calculation(left: str, right: str) -> None:
     assert fold(left) != fold(right)
 
 
-@pytest.mark.parametrize("text", ["3 - 5 = -2.", "Straße ﬁne", "a/b 1/2", "中 国 3+4", "x² ≤ 1,000.5"])
+@pytest.mark.parametrize(
+    ("left", "right"),
+    [
+        ("x²", "x^2"), ("x^{2}", "x^2"), ("10⁻³", "10^{-3}"), ("a_{1}", "a_1"), ("( 2 + 3 )*4", "(2+3) * 4"),
+        ("(1) one (2) two", "1. one; 2. two"), ("so (it is said)!", "so it is said"), ("f(x)=2", "f x = 2"),
+    ],
+)  # fmt: skip
+def test_fold_forgets_brackets_that_change_nothing(left: str, right: str) -> None:
+    assert fold(left) == fold(right)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "(2+3)*4 = 5!",
+        "{{1},2} |x| < 3",
+        "x^{2y} 2⁵",
+        "3 - 5 = -2.",
+        "Straße ﬁne",
+        "a/b 1/2",
+        "中 国 3+4",
+        "x² ≤ 1,000.5",
+    ],
+)
 def test_fold_twice_is_once(text: str) -> None:
     assert fold(fold(text)) == fold(text)
 

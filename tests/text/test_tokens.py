@@ -11,8 +11,9 @@ from boostqa.text.normalise import words
 from boostqa.text.tokens import tokens, word_hashes
 
 # What decides in context, and one of each kind of character that is treated by itself.
-ODD = "aZ0159 .,-/+*^=<>%|~$_\\()\n\t\0é中文，。％－½²ﬁßİ\u0301\u2028\u3000−–×≤\u00ad\u0663\U00020000😀\ue000𝟘かカｶ한"
-TEXT = st.text(alphabet=ODD) | st.text()
+ODD = "aZ0159 .,-/+*^=<>%|~$_\\(){}!\n\t\0é中文，。％－½²ﬁßİ\u0301\u2028\u3000−–×≤\u00ad\u0663\U00020000😀\ue000𝟘かカｶ한"
+MARKS = "(){}!|_^-/ 15a+×\u00b2中,."
+TEXT = st.text(alphabet=ODD) | st.text(alphabet=MARKS) | st.text()
 
 
 def expected(texts: list[str]) -> list[list[str]]:
@@ -23,6 +24,35 @@ def expected(texts: list[str]) -> list[list[str]]:
 @given(st.lists(TEXT, max_size=6))
 @example(["1,234,567.5 and 3,14 and 12,3456", "a -  5 / 6", "-", "", "x/-3", "5/--3", "a- ", "7"])
 @example([",123", "1,", "234", "1,234", "5.", "5", ".5", "- ", " 5", "中", "1,234"])
+@example(
+    [
+        "(2+3)*4",
+        "2 + ( 3*4 )",
+        "{{1},2}",
+        "5! 5 !",
+        "|x|<3",
+        "x^{2} x_{12} x^{-3} (1234) (12345)",
+        "-(x) -(xy)",
+    ]
+)
+@example(
+    [
+        "a   (   5",
+        "x(          5",
+        "5          )",
+        "(    ×",
+        "×(",
+        "2⁵ 10⁻¹²",
+        "!",
+        "((1))",
+        "^{a}",
+        "-_5",
+        "-|",
+        "\x1f(a",
+        "é\x1f(a",
+        "×{中(",
+    ]
+)
 @example(["ab" * 40 + " " + "ab" * 40 + "c", "é" * 30, "\ud800x"])
 def test_tokens_are_those_of_words(texts: list[str]) -> None:
     found = tokens(texts)

@@ -57,6 +57,8 @@ _SPELLINGS = (
     (re.compile(r"\\geq?(?![a-z])"), " ≥ "),
     (re.compile(r"\\neq?(?![a-z])"), " ≠ "),
     (re.compile(r"\\pi(?![a-z])"), " π "),
+    (re.compile(r"\( {1,3}"), "("),
+    (re.compile(r" {1,3}\)"), ")"),
 )
 """Ways to write the same formula, and the one by which it is compared."""
 

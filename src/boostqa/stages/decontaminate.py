@@ -53,7 +53,7 @@ class Decontaminate(Stage):
     """See the module docstring. Drops: `contaminated`."""
 
     name: ClassVar[str] = "decontaminate"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     Config: ClassVar[type[StageConfig]] = DecontaminateConfig
     assets: ClassVar[tuple[str, ...]] = (BUILTIN,)
     config: DecontaminateConfig

@@ -76,7 +76,7 @@ class Dedup(Stage):
     """See the module docstring. Drops: `exact_duplicate`, `near_duplicate`, `too_many_variants`."""
 
     name: ClassVar[str] = "dedup"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     Config: ClassVar[type[StageConfig]] = DedupConfig
     config: DedupConfig
 

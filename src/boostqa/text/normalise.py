@@ -33,9 +33,19 @@ _SPACES = re.compile(r"\s+")
 # Each starts with its literal character: the engine then skips to it instead of trying every position.
 _THOUSANDS = re.compile(r",(?<=[0-9],)(?=[0-9]{3}(?![0-9]))")
 _POINT = re.compile(r"\.(?:(?![0-9])|(?<![0-9]\.))")
-_MINUS = re.compile(r"-(?= ?[0-9])")
-_SLASH = re.compile(r"/(?= ?[0-9])")
+_MINUS = re.compile(r"-(?= ?[0-9]|\x02[({|])")
+_SLASH = re.compile(r"/(?= ?[0-9]|\x02[({|])")
 _OPERATORS = "+*^=<>%"
+_MARKS = "(){}!|"
+_MARKED = re.compile(r"[(){}!|_]")
+_GROUP = re.compile(r"\((?:([0-9a-z]|[0-9]{2,4})\))|\{(?<=[\^_]\{)(?:([0-9a-z]|[0-9-][0-9]{1,3})\})")
+"""Brackets that change nothing: around one number or letter, and the braces of such an exponent or index."""
+# \x01 stands beside operators beyond ASCII, \x02 before marks that stay: no folded text holds either.
+_BEHIND = re.compile(r"([(){}!|])(?<=[0-9\x01%*+<=>^/-].)")
+_BEHIND_SPACE = re.compile(r" (?<=[0-9\x01%*+<=>^/-] )( *)(?=[(){}!|])")
+_BEFORE = re.compile(r"([(){}!|])(?<!\x02.)(?= *[0-9\x01%*+<=>^/-])")
+_LOOSE = re.compile(r"[(){}!|](?<!\x02.)|_")
+_RAISED = re.compile("[\u00b2\u00b3\u00b9\u2070\u2071\u2074-\u207f]+")
 _DASHES = "\u2010\u2011\u2012\u2013\u2014\u2015\u2212\ufe63\uff0d"
 
 
@@ -114,10 +124,10 @@ class _Fold(dict[int, "int | str"]):
     def __missing__(self, code: int) -> int | str:
         char = chr(code)
         kind = unicodedata.category(char)
-        if char in "-./,+*^=<>%":
+        if char in "-./,+*^=<>%(){}!|_":
             result: int | str = code
-        elif kind == "Sm" and char not in "|~":
-            result = f" {char} "
+        elif kind == "Sm" and char != "~":
+            result = f"\x01{char}\x01"
         elif kind[0] in "PZCS":
             result = " "
         else:
@@ -127,31 +137,48 @@ class _Fold(dict[int, "int | str"]):
 
 
 FOLD = _Fold({ord(dash): "-" for dash in _DASHES})
-"""What `fold` makes of each character by itself: its code, `-` for a dash, a space, or an operator in spaces."""
+"""What `fold` makes of each character by itself: its code, `-` for a dash, a space, or an operator between \\x01."""
+
+
+def raised(text: str) -> str:
+    """Text with raised digits and signs as powers (`x²` as `x^2`), which NFKC would make common digits."""
+    return _RAISED.sub(r"^\g<0>", text)
 
 
 def fold(text: str) -> str:
     """Comparison form: NFKC, lower case, full and half width alike, punctuation and white space as one space.
 
-    Operators, minus signs before digits, decimal points and fractions stay, so that `3+5` and `3-5` differ;
-    thousands separators go; white space between Chinese characters goes.
+    Operators, powers, minus signs before digits, decimal points and fractions stay, so that `3+5` and `3-5`
+    differ; so do round brackets, braces, `!` and `|` beside a digit or an operator, white space aside, so that
+    `(2+3)*4` and `2+(3*4)` differ. Thousands separators go; white space between Chinese characters goes.
     """
-    text = unicodedata.normalize("NFKC", text)
-    text = text.lower() if text.isascii() else unicodedata.normalize("NFKC", text.casefold())
-    if "," in text:
-        text = _THOUSANDS.sub("", text).replace(",", " ")
+    if text.isascii():
+        text = text.lower()
+    else:
+        text = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", raised(text)).casefold())
     # Single characters only for ASCII: that keeps str.translate on its fast path.
     text = text.translate(FOLD)
-    for operator in _OPERATORS:
-        if operator in text:
-            text = text.replace(operator, f" {operator} ")
+    if _MARKED.search(text):
+        text = _GROUP.sub(lambda found: f" {found[1] or found[2]} ", text)
+        text = _BEHIND_SPACE.sub(" \\1\x02", _BEHIND.sub("\x02\\1", text))
+        text = _BEFORE.sub("\x02\\1", text)
+        text = _LOOSE.sub(" ", text)
+    if "," in text:
+        text = _THOUSANDS.sub("", text).replace(",", " ")
     if "." in text:
         text = _POINT.sub(" ", text)
     if "-" in text:
         text = _MINUS.sub(" \x00 ", text).replace("-", " ").replace("\x00", "-")
     if "/" in text:
         text = _SLASH.sub(" \x00 ", text).replace("/", " ").replace("\x00", "/")
-    text = " ".join(text.split())
+    if "\x02" in text:
+        text = text.replace("\x02", " ")
+        for mark in _MARKS:
+            text = text.replace(mark, f" {mark} ")
+    for operator in _OPERATORS:
+        if operator in text:
+            text = text.replace(operator, f" {operator} ")
+    text = " ".join(text.replace("\x01", " ").split())
     return text if text.isascii() else _CJK_GAP.sub("", text)
 
 

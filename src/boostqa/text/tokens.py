@@ -4,7 +4,7 @@ A block of texts is one array of bytes, and every step is one numpy call over al
 made for a word. Texts beyond ASCII go through Unicode's own rules one by one and join the others as bytes.
 Hashes are 64-bit, equal on every machine, and not secret. Knows nothing of what tokens are for.
 
-How a block looks when it is folded: a zero byte between texts; 1..9 for an operator, which is a token by itself;
+How a block looks when it is folded: a zero byte between texts; 1..15 for an operator, which is a token by itself;
 above 32 the bytes of words, in UTF-8; and gaps: spaces and the codes of marks that count for nothing where they are.
 """
 
@@ -13,10 +13,20 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Iterator, Sequence
 from functools import cache
-from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple, cast
 
-from boostqa.text.normalise import FOLD, is_cjk
+from boostqa.text.context import (
+    BESIDE,
+    COMMA,
+    MARKS,
+    MINUS,
+    OPERATORS,
+    POINT,
+    SINGLE,
+    SLASH,
+    in_context,
+)
+from boostqa.text.normalise import FOLD, is_cjk, raised
 
 if TYPE_CHECKING:
     import numpy as np
@@ -33,12 +43,10 @@ CHUNK = 1_000_000
 BLOCK = 200_000
 """Bytes of text whose words are looked at together: the arrays over them stay in the processor's caches."""
 
-_SINGLE = {ord(char): code for code, char in enumerate("%*+<=>^-/", start=1)}
-"""Operators and their bytes in a block."""
-_COMMA, _POINT, _MINUS, _SLASH = 11, 12, 13, 14
-"""Gaps unless digits beside them make them a part of a number, or (minus and slash) an operator."""
+_RAISED = (b"\xc2\xb2", b"\xc2\xb3", b"\xc2\xb9", b"\xe2\x81")
+"""How raised digits begin in UTF-8."""
 _FACTOR = 0x9E3779B97F4A7C15
-_KEEP, _GAP, _ALONE, _DASH, _NEW = 0, 1, 2, 3, 255
+_KEEP, _GAP, _ALONE, _DASH, _SIGN, _NEW = 0, 1, 2, 3, 4, 255
 
 
 class Tokens(NamedTuple):
@@ -76,7 +84,7 @@ def blocks(texts: pa.Array | Sequence[str]) -> Iterator[Tokens]:
     for start, stop in _cuts(offsets, CHUNK):
         folded, borders = _folded(array.slice(start, stop - start))
         for first, last in _cuts(borders, BLOCK):
-            yield _tokens(*_in_context(folded, borders[first : last + 1]), start + first)
+            yield _tokens(*in_context(folded, borders[first : last + 1]), start + first)
 
 
 def tokens(texts: pa.Array | Sequence[str]) -> Tokens:
@@ -152,7 +160,7 @@ def _table() -> bytes:
         table[code] = code
     for code in range(65, 91):
         table[code] = code + 32
-    for code, byte in {**_SINGLE, 44: _COMMA, 46: _POINT, 45: _MINUS, 47: _SLASH}.items():
+    for code, byte in {**SINGLE, **MARKS, 44: COMMA, 46: POINT, 45: MINUS, 47: SLASH}.items():
         table[code] = byte
     return bytes(table)
 
@@ -160,11 +168,11 @@ def _table() -> bytes:
 @cache
 def _singles() -> bytes:
     """What becomes of each byte of a folded word: operators get their codes."""
-    return bytes(_SINGLE.get(code, code) for code in range(256))
+    return bytes(SINGLE.get(code, code) for code in range(256))
 
 
 def _folded(array: pa.Array) -> tuple[Bytes, Indexes]:
-    """The texts folded but for `_in_context`, a zero byte after each but the last; and where they begin."""
+    """The texts folded but for `in_context`, a zero byte after each but the last; and where they begin."""
     import numpy as np
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -175,21 +183,24 @@ def _folded(array: pa.Array) -> tuple[Bytes, Indexes]:
     texts = pa.BinaryArray.from_buffers(pa.binary(), len(array), buffers)
     if not raw.isascii():
         other = pc.invert(pc.string_is_ascii(array.view(pa.string())))
-        wild = _wide(array.filter(other).to_pylist())
+        wild = _wide(array.filter(other).to_pylist(), any(sign in raw for sign in _RAISED))
         texts = pc.replace_with_mask(texts, other, pa.array(wild, pa.binary()))
     whole = pa.ListArray.from_arrays(pa.array([0, len(texts)], pa.int32()), texts)
     folded = np.frombuffer(pc.binary_join(whole, b"\0")[0].as_buffer(), dtype=np.uint8)
     return folded, _array(texts)[1] + np.arange(len(texts) + 1)
 
 
-def _wide(texts: Sequence[bytes | str]) -> list[bytes]:
-    """Texts beyond ASCII in the form of a block, still with commas, points, minus signs and slashes."""
+def _wide(texts: Sequence[bytes | str], powers: bool) -> list[bytes]:
+    """Texts beyond ASCII in the form of a block, still with commas, points, minus signs and slashes.
+
+    powers: whether any may have raised digits.
+    """
     import numpy as np
 
     folded = []
     for raw in texts:
         text = raw if isinstance(raw, str) else raw.decode("utf-8", "surrogatepass")
-        text = unicodedata.normalize("NFKC", text)
+        text = unicodedata.normalize("NFKC", raised(text) if powers else text)
         folded.append(unicodedata.normalize("NFKC", text.casefold()))
     joined = "\0".join(folded)
     codes = np.frombuffer(joined.encode("utf-32-le", "surrogatepass"), dtype="<u4").copy()
@@ -198,15 +209,16 @@ def _wide(texts: Sequence[bytes | str]) -> list[bytes]:
     codes[kinds == _GAP] = 32
     codes[kinds == _DASH] = 45
     codes[ends] = 0
-    alone = kinds == _ALONE
+    alone = (kinds == _ALONE) | (kinds == _SIGN)
     if alone.any():
         width = np.where(alone, 3, 1)
         middle = (np.cumsum(width) - 2)[alone]
         codes = np.repeat(codes, width)
-        codes[middle - 1] = codes[middle + 1] = 32
+        codes[middle - 1] = codes[middle + 1] = np.where(kinds[alone] == _SIGN, BESIDE, 32)
     # Splitting at zero bytes is right because the table maps no other byte to zero.
-    kept = _table()[1:]
-    return codes.tobytes().decode("utf-32-le").encode().translate(b"\0" + kept).split(b"\0")
+    table = bytearray(_table())
+    table[0], table[BESIDE] = 0, BESIDE
+    return codes.tobytes().decode("utf-32-le").encode().translate(table).split(b"\0")
 
 
 @cache
@@ -233,43 +245,9 @@ def _kind(code: int) -> int:
     result = FOLD[code]
     if result in (" ", "-"):
         return _GAP if result == " " else _DASH
-    return _ALONE if result != code or is_cjk(chr(code)) else _KEEP
-
-
-def _in_context(whole: Bytes, borders: Indexes) -> tuple[Bytes, Indexes]:
-    """The texts between `borders`, when what depends on neighbours is decided: , . - and / beside digits.
-
-    As `normalise.fold` does it. Returns bytes with a zero before and 16 after them, and where the borders are.
-    """
-    import numpy as np
-
-    size = int(borders[-1] - borders[0])
-    folded = np.zeros(size + 16, dtype=np.uint8)
-    folded[1:size] = whole[borders[0] : borders[-1] - 1]
-    borders = borders - borders[0]
-    digit = (folded - np.uint8(48)) < 10
-    near = digit[1:-1] | digit[2:]
-    near &= (folded[:-2] - np.uint8(_COMMA)) < 4
-    marks = np.flatnonzero(near)
-    if not len(marks):
-        return folded, borders
-    kinds = folded[marks]
-    follows = digit[marks + 1]
-    between = digit[marks - 1] & follows
-    folded[marks[between & (kinds == _POINT)]] = 46
-    after = folded[marks + 1]
-    follows |= (after == 32) | (after == _COMMA) | (after == _POINT)
-    folded[marks[follows & (kinds == _MINUS)]] = _SINGLE[45]
-    folded[marks[follows & (kinds == _SLASH)]] = _SINGLE[47]
-    thousands = marks[between & (kinds == _COMMA)]
-    thousands = thousands[digit[thousands + 2] & digit[thousands + 3] & ~digit[thousands + 4]]
-    if len(thousands):
-        # They go altogether, so everything behind them moves.
-        data, ends = folded.data, [0, *thousands.tolist(), len(folded)]
-        parts = [data[a + (a > 0) : b] for a, b in pairwise(ends)]
-        folded = np.frombuffer(bytearray().join(parts), dtype=np.uint8)
-        borders = borders - np.searchsorted(thousands, borders)
-    return folded, borders
+    if result != code:
+        return _SIGN
+    return _ALONE if is_cjk(chr(code)) else _KEEP
 
 
 def _tokens(folded: Bytes, borders: Indexes, first: int) -> Tokens:
@@ -278,7 +256,7 @@ def _tokens(folded: Bytes, borders: Indexes, first: int) -> Tokens:
 
     word = folded > 32
     begins = word[1:] & ~word[:-1]
-    begins |= (folded[1:] - np.uint8(1)) < 9
+    begins |= (folded[1:] - np.uint8(1)) < OPERATORS
     starts = np.flatnonzero(begins)
     starts += 1
     return Tokens(_hashes(folded, starts), np.searchsorted(starts, borders), folded.take(starts), first)
@@ -294,7 +272,7 @@ def _hashes(folded: Bytes, starts: Indexes) -> Hashes:
     # Eight bytes from every place on, as overlapping numbers.
     eights = np.ascontiguousarray(np.ndarray((len(folded) - 7,), dtype="<u8", buffer=folded, strides=(1,)))
     hashes = cast("Hashes", eights.take(starts))
-    single = np.flatnonzero((hashes & np.uint64(0xFF)) < 10)
+    single = np.flatnonzero((hashes & np.uint64(0xFF)) <= OPERATORS)
     operators = hashes[single] & np.uint64(0xFF)
     goes_on = _cut(hashes)
     hashes[single] = operators
