@@ -152,3 +152,22 @@ def test_real_questions_are_found_and_those_of_another_split_are_not(shared_data
     assert hits(["  ".join(text.upper().replace(",", " ").split()) + " !" for text in asked]) >= 0.95
     assert hits([replaced(text) for text in asked if len(words(text)) >= 20]) >= 0.9
     assert hits(questions(shared_data / "seeds" / "qa" / "gsm8k_train.jsonl.gz", 2000)) <= 0.001
+
+
+def test_a_long_variant_beside_a_short_question_does_not_hide_it() -> None:
+    """The variant has the larger share of n-grams and is lowered: the short question's own hit then counts."""
+    long = (
+        "A farmer in the northern valley packs ripe apples into wooden crates for the village market every morning "
+        "before sunrise and later counts how many crates she has filled when 48 apples remain"
+    )
+    short = "Why do old copper roofs slowly turn green in rainy cities"
+    items = [Item(id="A", benchmark="long", question=long), Item(id="B", benchmark="short", question=short)]
+    config = DecontaminateConfig()
+    index = Index(build(items, config), config)
+    variant, edited = long.replace("48", "95"), short.replace("cities", "towns")
+    alone = index.score(Item(id="r", benchmark="", question=edited))
+    assert alone[1] == "short B"
+    assert alone[0] >= 0.75
+    assert index.score(Item(id="r", benchmark="", question=f"{variant}. {edited}?")) == alone
+    assert index.score(Item(id="r", benchmark="", question=edited, passage=variant)) == alone
+    assert index.score(Item(id="r", benchmark="", question=variant))[0] < config.threshold

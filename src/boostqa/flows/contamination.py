@@ -165,24 +165,20 @@ class Index:
 
     def _find(self, asked: Item, block: Tokens, others: list[int]) -> Found:
         """`block`: the tokens of its text. `others`: items that may be in it with words replaced."""
-        exact, by_units = self._by_units(asked, block.hashes)
+        exact = self._by_units(asked, block)
         score, item = self.overlaps.best(block, [item for item in others if not self.by_options[item]])
-        if exact.score < 1 and self.overlaps.tells(by_units) and not self.by_options[by_units]:
-            # Runs of formulas and set phrases are in many questions: what stands around them decides.
-            around, _ = self.overlaps.best(block, [by_units])
-            exact = exact._replace(score=min(exact.score, around))
         if score <= exact.score:
             return exact._replace(stem=max(exact.stem, score))
         return Found(score, max(exact.stem, score), self.names[item])
 
-    def _by_units(self, asked: Item, words: Hashes) -> tuple[Found, int]:
+    def _by_units(self, asked: Item, block: Tokens) -> Found:
         import numpy as np
 
-        hashes = np.unique(_candidate(asked, words, self.lengths))
+        hashes = np.unique(_candidate(asked, block.hashes, self.lengths))
         low = np.searchsorted(self.hashes, hashes, side="left")
         count = np.searchsorted(self.hashes, hashes, side="right") - low
         if not count.any():
-            return Found(0.0, 0.0, ""), -1
+            return Found(0.0, 0.0, "")
         # Rows low[i] .. low[i] + count[i] for every i, without a loop over the hashes.
         rows = np.repeat(low - np.cumsum(count) + count, count) + np.arange(count.sum())
         touched, place = np.unique(self.item[rows], return_inverse=True)
@@ -196,9 +192,10 @@ class Index:
             support = np.maximum(support, runs / np.maximum(self.runs[touched], 1))
         alone = ~self.by_options[touched] | (self.distinct[touched] & (share >= 1))
         scores = np.where(alone, share, share * support)
-        best = int(np.argmax(scores))
-        item = int(touched[best])
-        return Found(float(scores[best]), float(share.max()), self.names[item]), item
+        # Runs of formulas and set phrases are in many questions: what stands around them decides.
+        sure = self.by_options[touched] | (scores >= 1)
+        score, item = self.overlaps.lowered(block, touched, scores, sure)
+        return Found(score, float(share.max()), self.names[item])
 
     def check_canaries(self) -> None:
         """Scores the planted items.

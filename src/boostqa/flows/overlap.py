@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
     Hashes = npt.NDArray[np.uint64]
     Indexes = npt.NDArray[np.int64]
+    Floats = npt.NDArray[np.float64]
+    Flags = npt.NDArray[np.bool_]
 
 SEED = 4
 """Tokens of the short n-grams from which a search starts."""
@@ -182,25 +184,41 @@ class Overlaps:
         enough = shared >= np.maximum(2, SEEDS * self.seed_counts[pairs[1]])
         yield from zip(pairs[0, enough].tolist(), pairs[1, enough].tolist(), strict=True)
 
-    def tells(self, item: int) -> bool:
-        """Whether a question is long enough to be looked for with words replaced."""
-        return item >= 0 and bool(self.seed_counts[item] > 0)
-
     def best(self, block: Tokens, items: list[int]) -> tuple[float, int]:
         """The largest score of these questions in one text, 0..1, and which it is; (0.0, -1) for none."""
         if not items:
             return 0.0, -1
-        scores = [(self._score(block, item), -item) for item in items]
+        there = windows(block.hashes, SEED)
+        scores = [(self._score(block, there, item), -item) for item in items]
         score, item = max(scores)
         return score, -item
 
-    def _score(self, block: Tokens, item: int) -> float:
+    def lowered(self, block: Tokens, items: Indexes, scores: Floats, sure: Flags) -> tuple[float, int]:
+        """The largest of the scores that these questions have by other means in one text, and which has it.
+
+        A score counts no more than what `best` gives the question, unless it is `sure` or the question too short
+        for that. Each is lowered for itself: one that has to go hides none that was smaller.
+        """
+        import numpy as np
+
+        best, whose, there = -1.0, -1, windows(block.hashes, SEED)
+        for i in np.argsort(-scores, kind="stable").tolist():
+            score, item = float(scores[i]), int(items[i])
+            if score <= best:
+                break
+            if not sure[i] and self.seed_counts[item] > 0:
+                score = min(score, self._score(block, there, item))
+            if score > best:
+                best, whose = score, item
+        return best, whose
+
+    def _score(self, block: Tokens, there: Hashes, item: int) -> float:
+        """`there`: the short n-grams of the text."""
         import numpy as np
 
         words = self.words[self.starts[item] : self.starts[item + 1]]
         grams = windows(words, SEED)
         order = np.argsort(grams)
-        there = windows(block.hashes, SEED)
         at = np.searchsorted(grams[order][:-1], there)
         hits = np.flatnonzero(grams[order][at] == there)
         if not len(hits):
