@@ -132,10 +132,13 @@ def leaders(
         a, b = a[left], b[left]
         if not len(a):
             return winners
-        best = best_of(components(len(place), a, b), place)
-        nodes = np.unique(np.concatenate((a, b)))
-        gone[best[nodes]] = True
-        nodes = nodes[~safe[nodes] & (best[nodes] != nodes)]
-        nodes = nodes[same(nodes, best[nodes])]
-        winners[nodes] = best[nodes]
+        # Only nodes that still have a partner are looked at, because a long chain takes many rounds.
+        nodes, ends = np.unique(np.concatenate((a, b)), return_inverse=True)
+        best = nodes[best_of(components(len(nodes), *np.split(ends, 2)), place[nodes])]
+        gone[best] = True
+        other = ~safe[nodes] & (best != nodes)
+        nodes, best = nodes[other], best[other]
+        alike = same(nodes, best)
+        nodes, best = nodes[alike], best[alike]
+        winners[nodes] = best
         gone[nodes] = True
