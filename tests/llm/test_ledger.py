@@ -130,6 +130,25 @@ def test_end_that_never_reached_the_disk_is_torn_not_damaged(tmp_path: Path) -> 
     assert [part.state for part in survey(path)] == ["whole", "damaged"]
 
 
+def test_opening_a_journal_does_not_list_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def go() -> None:
+        async with LedgerWriter() as writer:
+            for n in range(12):  # more attempts than one, and other shards beside it
+                for shard in ("part-00000", "part-00001"):
+                    journal = writer.open(tmp_path, PLACE, shard)
+                    assert all(journal.lookup(line(f"{shard} {i}").k) for i in range(n))
+                    await journal.append(line(f"{shard} {n}"))
+                    await journal.close()
+
+    for name in ("glob", "rglob", "iterdir"):
+        monkeypatch.setattr(Path, name, None)
+    for name in ("listdir", "scandir"):
+        monkeypatch.setattr(os, name, None)
+    asyncio.run(go())
+    monkeypatch.undo()
+    assert len(ledger_files(tmp_path)) == 24
+
+
 def test_next_attempt_finds_what_was_paid_and_writes_a_new_file(tmp_path: Path) -> None:
     write(tmp_path, [line(1, text="first"), line(2, err="timeout")])
     write(tmp_path, [line(1, text="second"), line(3)])

@@ -23,7 +23,7 @@ import msgspec
 
 from boostqa.errors import StorageStop
 from boostqa.llm.frames import SUFFIX, FrameCache, encode_frame, read_frames
-from boostqa.llm.ledger_files import Index, split_name, storage, storage_stop, write_sidecar
+from boostqa.llm.ledger_files import Index, storage, storage_stop, write_sidecar
 from boostqa.llm.lines import Line, LineHead, Totals
 
 REMEMBERED = 50_000
@@ -66,18 +66,17 @@ class Journal:
 
     def _load(self) -> None:
         """Find the attempts so far, oldest first: the first answer to a key is the one that counts."""
-        found = []
-        for path in self._folder.glob("*.[0-9]*" + SUFFIX):
-            shard, number = split_name(path)
-            if shard == self._shard:
-                found.append((number, path))
-        for attempt, path in sorted(found):
-            self._attempt = attempt + 1
+        while (path := self._file()).exists():  # numbers have no gaps; a listing would grow with the shards
+            self._attempt += 1
             for offset, lines in read_frames(path):
                 for line in lines:
                     head = _head_decoder.decode(line)
                     if not head.err:
                         self._places.setdefault(head.k, (path, offset))
+
+    def _file(self) -> Path:
+        """Where the answers of the attempt go."""
+        return self._folder / f"{self._shard}.{self._attempt:03d}{SUFFIX}"
 
     def lookup(self, key: str) -> Line | None:
         """The recorded answer to `key`.
@@ -171,7 +170,7 @@ class Journal:
         self._folder.mkdir(parents=True, exist_ok=True)
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0)
         while True:
-            path = self._folder / f"{self._shard}.{self._attempt:03d}{SUFFIX}"
+            path = self._file()
             try:
                 self._fd = os.open(path, flags, 0o644)
             except FileExistsError:  # another process tries the same shard: both keep what they pay
