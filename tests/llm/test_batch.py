@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import signal
 import subprocess
@@ -16,8 +17,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from boostqa.errors import ProviderStop, UserError
-from boostqa.llm import batch_api
+from boostqa.errors import ProviderStop, StorageStop, UserError
+from boostqa.llm import batch, batch_api
 from boostqa.llm.batch import BatchTransport, Pace
 from boostqa.llm.batch_api import ApiError, Batch
 from boostqa.llm.batch_state import State, Store
@@ -455,6 +456,29 @@ def test_a_fetched_batch_with_unread_answers_is_named_too(tmp_path: Path) -> Non
         assert all(reply.ok for reply in await ask(tmp_path, config(server, transport="online"), requests))
 
     serve(go)
+
+
+@pytest.mark.parametrize("where", ["write_input", "read_bytes", "unlink", "replace", "readline"])
+def test_a_disk_that_fails_stops_the_run_by_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    def fail(*_: Any, **__: Any) -> Any:
+        raise OSError(errno.EIO, "Input/output error")
+
+    target, name = {
+        "write_input": (batch, "write_input"),  # before the upload
+        "read_bytes": (Path, "read_bytes"),  # at the upload
+        "unlink": (Path, "unlink"),  # of what was uploaded, after the creation
+        "replace": (Path, "replace"),  # notes and results
+        "readline": (batch_api, "result_at"),  # answers
+    }[where]
+    monkeypatch.setattr(target, name, fail)
+
+    async def go() -> None:
+        with pytest.raises(StorageStop, match=r"Input/output error; see to the disk"):
+            await one_call(Provider(), tmp_path, QUICK)
+
+    asyncio.run(go())
 
 
 CHILD = """

@@ -48,8 +48,6 @@ from boostqa.llm.http import Response
 from boostqa.llm.ledger_files import storage
 
 T = TypeVar("T")
-
-
 SETTLED = 60.0
 """Seconds after which what was handed out is on the medium in the ledger, if it is there at all."""
 
@@ -127,11 +125,11 @@ class BatchTransport:
         """
         with storage(self._store.folder):
             self._store.folder.mkdir(parents=True, exist_ok=True)
-        for found in self._store.states():
-            if found.url == self._api.url:
-                state = await self._settled(found)
-                if state is not None:
-                    self._attach(state)
+            for found in self._store.states():
+                if found.url == self._api.url:
+                    state = await self._settled(found)
+                    if state is not None:
+                        self._attach(state)
 
     def _attach(self, state: State) -> None:
         keys = state.keys
@@ -202,7 +200,8 @@ class BatchTransport:
             raise
         async with self._handing:
             await asyncio.sleep(self._pace.hand_out)
-            return end.of(key)
+            with storage(self._store.folder):
+                return end.of(key)
 
     async def close(self) -> None:
         """Let go. Batches under way stay so at the provider; the next start attaches to them."""
@@ -237,10 +236,9 @@ class BatchTransport:
     def _start(self, job: _Job, work: Coroutine[None, None, None]) -> None:
         def ended(task: asyncio.Task[None]) -> None:
             self._running.discard(task)
-            if not task.cancelled() and task.exception() is not None and not job.end.done():
-                job.end.set_exception(
-                    task.exception() or RuntimeError
-                )  # a bug of ours: nobody must wait for ever
+            error = None if task.cancelled() else task.exception()
+            if error is not None and not job.end.done():  # a bug of ours: nobody must wait for ever
+                job.end.set_exception(error)
 
         job.task = asyncio.get_running_loop().create_task(work)
         self._running.add(job.task)
@@ -250,7 +248,7 @@ class BatchTransport:
         """From the collected calls to a batch that runs, then to its end."""
         state, store = job.state, self._store
         state.keys = list(job.lines)
-        with _told(job, state):
+        with _told(job, state), storage(self._store.folder):
             async with store.alone(state.id):
                 lines = [Wanted(key, state.endpoint, msgspec.Raw(body)) for key, body in job.lines.items()]
                 job.lines = {}
@@ -296,7 +294,7 @@ class BatchTransport:
     async def _follow(self, job: _Job) -> None:
         """Poll a batch to its end, fetch what it made, and tell those who wait."""
         state = job.state
-        with _told(job, state):
+        with _told(job, state), storage(self._store.folder):
             if state.step == "done":
                 path = self._store.output(state)
                 job.end.set_result(
@@ -380,10 +378,8 @@ def _told(job: _Job, state: State) -> Iterator[None]:
             )
         _end(job, end)
     except DownError as error:
-        _end(
-            job,
-            End(kind="batch", detail=f"{error}; what was sent is not lost, the next start attaches to it"),
-        )
+        kept = f"{error}; what was sent is not lost, the next start attaches to it"
+        _end(job, End(kind="batch", detail=kept))
     except _LateError as error:
         _end(job, End(kind="batch", detail=str(error)))
     except StorageStop as error:

@@ -53,7 +53,8 @@ class Store:
 
     def states(self) -> list[State]:
         """All batches, oldest first."""
-        found = [self.read(path.stem) for path in self.folder.glob("*.json")]
+        with storage(self.folder):
+            found = [self.read(path.stem) for path in self.folder.glob("*.json")]
         return sorted((state for state in found if state is not None), key=lambda state: state.since)
 
     def read(self, batch: str) -> State | None:
@@ -124,7 +125,8 @@ def stranded(store: Store, paid: Callable[[str], bool], urls: Mapping[str, str |
         attaches = urls[state.model] == state.url if state.model in urls else state.url in urls.values()
         if state.step == "prepared" or attaches:  # an upload costs nothing
             continue
-        keys = places(store.output(state), paid=True) if state.step == "done" else state.keys
+        with storage(store.output(state)):
+            keys = places(store.output(state), paid=True) if state.step == "done" else state.keys
         if not all(map(paid, keys)):
             found.append(state)
     return found
@@ -135,8 +137,9 @@ def sweep(store: Store, paid: Callable[[str], bool], age: float = 0.0) -> None:
 
     Requests that were answered by an error are not waited for: nothing was paid for them.
     """
-    for state in store.states():
-        old = state.step == "done" and time.time() - state.since >= age
-        # A worker may still hand out what is in its files: only what the ledger has may go.
-        if old and all(map(paid, places(store.output(state), paid=True))):
-            store.remove(state)
+    with storage(store.folder):
+        for state in store.states():
+            old = state.step == "done" and time.time() - state.since >= age
+            # A worker may still hand out what is in its files: only what the ledger has may go.
+            if old and all(map(paid, places(store.output(state), paid=True))):
+                store.remove(state)
