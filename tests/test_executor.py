@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import msgspec
 import pytest
 
 from boostqa import executor
 from boostqa.child import Setup
 from boostqa.errors import ContractError
 from boostqa.executor import ProcessExecutor, _Child, _Died
+from boostqa.llm.budget import Amount, Ask, Governor, Limits
+from boostqa.llm.lines import Totals
 from boostqa.schedule import Task
 
 TASK = Task(segment="head", entry="annotate", step="label", kind="map", shard="part-0", segments=["head"])
@@ -104,5 +107,30 @@ def test_a_process_that_cannot_be_started_again_swallows_no_task(processes: list
         for _ in range(2):
             with pytest.raises(ContractError, match="worker-0: ended with exit code -9 while starting"):
                 await asyncio.wait_for(child.run(TASK), 5)
+
+    asyncio.run(go())
+
+
+def test_what_a_dead_process_did_still_counts(processes: list[Process]) -> None:
+    async def go() -> None:
+        governor = Governor(Limits(tokens=1000))
+        family = ProcessExecutor(Setup(root="run", recipe={}), governor, 1)
+        child = await started(family, processes)
+        family._children = [child]
+        for used in (0, 30):
+            family.answer(Ask(account="worker-0", used=Amount(tokens=used), need=Amount(tokens=50)))
+        totals = Totals(requests=3, answers=3)
+        tick = {"records": 2, "amount": {"tokens": 40.0}}
+        child._receive({"tick": tick, "load": {"models": {"m": msgspec.to_builtins(totals)}}})
+        assert family.usage.amount.tokens == 40
+        processes[0].stdout.feed_eof()
+        await settled()
+        assert family.usage.amount.tokens == governor.spent.tokens >= 130  # its whole lease
+        assert family.usage.records == 2
+        assert family.load.models["m"].answers == 3
+        child._receive({"tick": tick, "load": {"models": {"m": msgspec.to_builtins(totals)}}})
+        assert family.usage.records == 4
+        assert family.load.models["m"].answers == 6
+        assert family._past_models["m"].answers == 3
 
     asyncio.run(go())

@@ -50,7 +50,7 @@ def read(body: str) -> dict[str, float]:
 
 
 def test_every_number_has_its_place_and_an_unknown_cost_none() -> None:
-    found = read(text(samples(watched(), Governor(Limits(tokens=5000)))))
+    found = read(text(samples(watched(), Governor(Limits(tokens=5000, money=9.0, currency="USD")))))
     assert found['boostqa_requests_total{model="strong"}'] == 7
     assert found['boostqa_tokens_total{model="strong",kind="cached"}'] == 40
     assert found['boostqa_cost_total{model="strong",currency="USD"}'] == 0.25
@@ -60,8 +60,28 @@ def test_every_number_has_its_place_and_an_unknown_cost_none() -> None:
     assert found['boostqa_shards{segment="",entry="refine",state="known"}'] == 5
     assert found['boostqa_budget_spent{kind="tokens"}'] == 1150
     assert found['boostqa_budget_limit{kind="tokens"}'] == 5000
-    assert 'boostqa_budget_limit{kind="money"}' not in found
+    assert found['boostqa_budget_spent{kind="money"}'] == 0.75
+    assert 'boostqa_budget_limit{kind="hours"}' not in found
     assert {name.partition("{")[0] for name in found} == set(NAMES)
+
+
+def test_money_that_is_not_known_is_left_out() -> None:
+    seen = watched()
+    seen.executor.load.models.clear()
+    seen.executor.load.models.update(
+        {
+            "unpriced": Totals(requests=3, answers=2, errors=1, unpriced=2, lost_tokens=9),
+            "unheard": Totals(requests=1, errors=1, lost_tokens=9),
+            "mixed": Totals(requests=2, answers=2, money=71.0, currency="USD", mixed=True),
+            "free": Totals(requests=2, answers=2),
+        }
+    )
+    found = read(text(samples(seen, Governor(Limits(tokens=5000)))))
+    money = {name: value for name, value in found.items() if "cost" in name or '"money"' in name}
+    assert money == {
+        'boostqa_cost_total{model="free",currency=""}': 0,
+        'boostqa_lost_cost_total{model="free",currency=""}': 0,
+    }
 
 
 def test_two_processes_are_added() -> None:

@@ -16,7 +16,7 @@ import msgspec
 from boostqa import errors
 from boostqa.child import Load, Setup, Usage, load_of, open_worker, pack, unpack
 from boostqa.errors import BoostQAError, ContractError
-from boostqa.llm.budget import Account, Ask, Governor, Grant
+from boostqa.llm.budget import Account, Amount, Ask, Governor, Grant
 from boostqa.llm.clients import Endpoint
 from boostqa.llm.lines import Totals
 from boostqa.schedule import Task
@@ -87,11 +87,16 @@ class ProcessExecutor:
         self._governor = governor
         self._count = workers
         self._children: list[_Child] = []
+        self._reported: dict[str, Amount] = {}
+        """What each worker has booked with the governor since it was started."""
+        self._past = Usage()
+        self._past_models: dict[str, Totals] = {}
+        """What processes that died had done, as of their last tick; their budgets as the governor booked them."""
 
     @property
     def usage(self) -> Usage:
         """What all processes did so far, as of their last tick."""
-        total = Usage()
+        total = self._past
         for child in self._children:
             total = Usage(
                 records=total.records + child.usage.records, amount=total.amount + child.usage.amount
@@ -100,8 +105,10 @@ class ProcessExecutor:
 
     @property
     def load(self) -> Load:
-        """The same over all processes, as of their last tick; what a process that died had done is not in it."""
+        """The same over all processes, as of their last tick."""
         models: dict[str, Totals] = {}
+        for name, part in self._past_models.items():
+            models.setdefault(name, Totals()).merge(part)
         places: dict[tuple[str, str], Endpoint] = {}
         for child in self._children:
             for name, part in child.load.models.items():
@@ -151,11 +158,22 @@ class ProcessExecutor:
 
     def answer(self, message: Ask) -> Grant:
         """The governor's answer to a worker."""
+        self._reported[message.account] = self._reported.get(message.account, Amount()) + message.used
         return self._governor.ask(message)
 
     def lost(self, name: str) -> None:
         """A worker died: its lease counts as spent until the ledger says better at the next start."""
+        before = self._governor.spent
         self._governor.lost(name)
+        booked = self._reported.pop(name, Amount()) + (self._governor.spent - before)
+        for child in self._children:
+            if child.name == name:
+                self._past = Usage(
+                    records=self._past.records + child.usage.records, amount=self._past.amount + booked
+                )
+                for model, part in child.load.models.items():
+                    self._past_models.setdefault(model, Totals()).merge(part)
+                child.usage, child.load = Usage(), Load()
 
 
 class _Died(Exception):
@@ -170,7 +188,7 @@ class _Child:
         self.usage = Usage()
         self.load = Load()
         self._executor = executor
-        self._name = name
+        self.name = name
         self._next = 0
         self._closing = False
         self._ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -188,7 +206,7 @@ class _Child:
             stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
             start_new_session=True,  # Ctrl-C reaches the parent alone, which then tells its workers
         )  # fmt: skip
-        self.send(msgspec.to_builtins(self._executor.setup_for(self._name)))
+        self.send(msgspec.to_builtins(self._executor.setup_for(self.name)))
         self._reader = asyncio.create_task(self._read())
         await self._ready
 
@@ -221,10 +239,10 @@ class _Child:
             self._receive(message)
         code = await self._process.wait()
         if not self._ready.done():
-            self._fail(ContractError(f"{self._name}: ended with exit code {code} while starting"))
+            self._fail(ContractError(f"{self.name}: ended with exit code {code} while starting"))
             return
         if not self._closing:
-            self._executor.lost(self._name)
+            self._executor.lost(self.name)
             # Tasks that come from now on wait for the successor; those that the process had start again.
             self._ready = asyncio.get_running_loop().create_future()
         for future in list(self.waiting.values()):
@@ -234,7 +252,7 @@ class _Child:
             try:
                 await self.start()
             except OSError as error:
-                self._fail(errors.StorageStop(f"{self._name}: cannot be started again: {error}"))
+                self._fail(errors.StorageStop(f"{self.name}: cannot be started again: {error}"))
             except BoostQAError:
                 return  # `_ready` holds it, for those who come with tasks
 

@@ -92,8 +92,10 @@ def samples(watched: Watched, governor: Governor) -> Iterator[Sample]:
         usage = watched.executor.usage
         yield "boostqa_records_total", {}, usage.records
         spent = watched.spent + usage.amount
-        for kind, value in (("money", spent.money), ("tokens", spent.tokens), ("requests", spent.requests)):
-            yield "boostqa_budget_spent", {"kind": kind}, value
+        if governor.limits.money is not None:  # else prices may be unknown, or in several currencies
+            yield "boostqa_budget_spent", {"kind": "money"}, spent.money
+        yield "boostqa_budget_spent", {"kind": "tokens"}, spent.tokens
+        yield "boostqa_budget_spent", {"kind": "requests"}, spent.requests
         yield "boostqa_budget_spent", {"kind": "hours"}, governor.hours
     if watched.schedule is not None:
         for entry, done, known in watched.schedule.progress():
@@ -116,10 +118,12 @@ def _model(name: str, totals: Totals) -> Iterator[Sample]:
     for kind in ("prompt", "cached", "completion", "reasoning"):
         yield "boostqa_tokens_total", labels | {"kind": kind}, getattr(totals, kind)
     currency = {"currency": totals.currency}
-    if totals.cost is not None:
+    priced = bool(totals.currency or totals.answers)  # before the first answer nothing is known of prices
+    if priced and totals.cost is not None:
         yield "boostqa_cost_total", labels | currency, totals.cost
     yield "boostqa_unpriced_answers_total", labels, totals.unpriced
-    yield "boostqa_lost_cost_total", labels | currency, totals.lost
+    if priced and not totals.unpriced and totals.lost_cost is not None:
+        yield "boostqa_lost_cost_total", labels | currency, totals.lost_cost
     yield "boostqa_call_seconds_total", labels, totals.seconds
 
 

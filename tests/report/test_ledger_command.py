@@ -81,6 +81,18 @@ def test_stats_count_outcomes_tokens_and_money_per_stage_and_model(run: Run) -> 
     assert found["bytes_on_disk"] == sum(path.stat().st_size for path in ledger_files(run.root))
 
 
+def test_a_sum_over_two_currencies_is_unknown(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    write(run.root, [line(9, name="other", currency="CNY", cost=70.0)], ("head", "probe", "ask"))
+    found = stats(run.root, Where(model="other"))["all"]
+    assert (found["cost"], found["currency"]) == (70.0, "CNY")
+    every = stats(run.root, Where())["all"]
+    assert (every["cost"], every["lost"], every["used_money"], every["currency"]) == (None, None, None, "")
+    print_stats(run.root, Where(stage="synthesize"), as_json=False)
+    assert "unknown" not in capsys.readouterr().out
+    print_stats(run.root, Where(), as_json=False)
+    assert "may have cost up to unknown and 70 tokens more" in capsys.readouterr().out
+
+
 def test_stats_for_people_say_unknown(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
     print_stats(run.root, Where(), as_json=False)
     shown = capsys.readouterr().out

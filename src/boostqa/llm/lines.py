@@ -48,7 +48,7 @@ class Line(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     seconds: float = 0.0
     """From sending to the whole answer."""
     tries: int = 1
-    """HTTP requests that this line stands for, repeats included."""
+    """HTTP requests that this line stands for, repeats included, but not those that were answered by 429."""
     err: str = ""
     """Why there is no usable answer; such a line is never replayed."""
     lost: float = 0.0
@@ -92,7 +92,7 @@ class Totals(msgspec.Struct, kw_only=True):
     """Sums over ledger lines. Tokens as the providers counted them."""
 
     requests: int = 0
-    """HTTP requests, repeats included."""
+    """HTTP requests, repeats included, but not those that were answered by 429."""
     answers: int = 0
     errors: int = 0
     prompt: int = 0
@@ -112,11 +112,19 @@ class Totals(msgspec.Struct, kw_only=True):
     seconds: float = 0.0
     """Sum over the calls, which overlap."""
     currency: str = ""
+    mixed: bool = False
+    """Whether there is more than one currency; no sum of money means anything then."""
 
     @property
     def cost(self) -> float | None:
         """What the answers cost, or None where any part of it is unknown."""
-        return None if self.unpriced else self.money
+        return None if self.unpriced or self.mixed else self.money
+
+    @property
+    def lost_cost(self) -> float | None:
+        """Upper bound of what calls without an answer may have cost, or None where it is unknown."""
+        unknown = self.lost_tokens and not self.currency and (self.unpriced or not self.answers)
+        return None if unknown or self.mixed else self.lost
 
     def add(self, line: Line | LineSum) -> None:
         """Count one line."""
@@ -126,7 +134,7 @@ class Totals(msgspec.Struct, kw_only=True):
         self.lost_tokens += line.lost_tokens
         self.used_money += line.used_money
         self.used_tokens += line.used_tokens
-        self.currency = self.currency or line.currency
+        self._count_in(line.currency)
         if line.err:
             self.errors += 1
         else:
@@ -143,10 +151,14 @@ class Totals(msgspec.Struct, kw_only=True):
         else:
             self.money += line.cost
 
+    def _count_in(self, currency: str) -> None:
+        self.mixed = self.mixed or "" != self.currency != currency != ""
+        self.currency = self.currency or currency
+
     def merge(self, other: Totals) -> None:
-        """Add `other` to this."""
+        """Add `other` to this; in another currency it makes the cost unknown."""
+        self.mixed = self.mixed or other.mixed
+        self._count_in(other.currency)
         for name in self.__struct_fields__:
-            if name == "currency":
-                self.currency = self.currency or other.currency
-            else:
+            if name not in ("currency", "mixed"):
                 setattr(self, name, getattr(self, name) + getattr(other, name))

@@ -98,6 +98,10 @@ class Row(msgspec.Struct, kw_only=True):
         """As plain data; a cost that is not known is None."""
         sums = {name: getattr(self.totals, name) for name in self.totals.__struct_fields__}
         del sums["money"]
+        if sums.pop("mixed"):
+            sums |= {"currency": "", "used_money": None}
+        if self.totals.unpriced:
+            sums["used_money"] = None
         return {
             "stage": self.stage,
             "model": self.model,
@@ -105,6 +109,7 @@ class Row(msgspec.Struct, kw_only=True):
             "outcomes": dict(sorted(self.outcomes.items())),
             "cost": self.totals.cost,
             **sums,
+            "lost": self.totals.lost_cost,
             "text_bytes": self.text_bytes,
         }
 

@@ -102,7 +102,7 @@ def _spending(total: Totals) -> dict[str, Any]:
         "cached_tokens": total.cached,
         "completion_tokens": total.completion,
         "cost": total.cost,
-        "currency": total.currency,
+        "currency": "" if total.mixed else total.currency,
     }
 
 

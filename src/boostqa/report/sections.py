@@ -284,7 +284,8 @@ def _add(sums: dict[str, Any], part: Mapping[str, Any]) -> None:
     for name in ("requests", "prompt_tokens", "cached_tokens", "completion_tokens"):
         sums[name] = sums.get(name, 0) + part[name]
     sums["tokens"] = sums["prompt_tokens"] + sums["completion_tokens"]
-    before = sums.get("cost", 0.0)
-    # One unknown part makes the whole unknown.
-    sums["cost"] = None if before is None or part["cost"] is None else before + part["cost"]
-    sums["currency"] = sums.get("currency") or part.get("currency", "")
+    before, one, other = sums.get("cost", 0.0), sums.get("currency", ""), part.get("currency", "")
+    # One unknown part makes the whole unknown, and so does another currency.
+    unknown = before is None or part["cost"] is None or "" != one != other != ""
+    sums["cost"] = None if unknown else before + part["cost"]
+    sums["currency"] = one or other
