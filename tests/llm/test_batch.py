@@ -18,9 +18,9 @@ import msgspec
 import pytest
 
 from boostqa.errors import ProviderStop, StorageStop, UserError
-from boostqa.llm import batch, batch_api
+from boostqa.llm import batch, batch_api, batch_state
 from boostqa.llm.batch import BatchTransport, Pace
-from boostqa.llm.batch_api import ApiError, Batch
+from boostqa.llm.batch_api import ApiError, Batch, places
 from boostqa.llm.batch_state import State, Store
 from boostqa.llm.budget import Account, Governor, Limits
 from boostqa.llm.check import probe_endpoint, reach_endpoint
@@ -456,6 +456,36 @@ def test_a_fetched_batch_with_unread_answers_is_named_too(tmp_path: Path) -> Non
         assert all(reply.ok for reply in await ask(tmp_path, config(server, transport="online"), requests))
 
     serve(go)
+
+
+def test_a_batch_that_stays_is_read_once_and_asked_about_by_one_key(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reads: Counter[str] = Counter()
+    asked: list[str] = []
+
+    def counted(path: Path, **fields: Any) -> dict[str, int]:
+        reads[path.name] += 1
+        return places(path, **fields)
+
+    def paid(key: str) -> bool:
+        asked.append(key)
+        return False
+
+    monkeypatch.setattr(batch, "places", counted)
+    monkeypatch.setattr(batch_state, "places", counted)
+    monkeypatch.setattr(batch, "SETTLED", 0.0)
+
+    async def go(server: FakeServer) -> None:
+        batches = Batches(tmp_path, paid, QUICK)
+        async with Clients({"strong": config(server, batch={"requests": 10})}, batches=batches) as clients:
+            for first in range(0, 60, 10):  # nothing is kept in a ledger
+                await asyncio.gather(*(clients.model("strong").chat(request(first + n)) for n in range(10)))
+
+    assert serve(go)["batches"]["batches"] == 6
+    assert set(reads.values()) == {2}  # where the lines are, and which of them are answers
+    assert len(asked) == 6 * 7 / 2 + 6  # one key for each batch at each end, and when it closes
+    assert len(Store(tmp_path).states()) == 6
 
 
 @pytest.mark.parametrize("where", ["write_input", "read_bytes", "unlink", "replace", "readline"])

@@ -42,7 +42,7 @@ from boostqa.llm.batch_api import (
     rest_of,
     write_input,
 )
-from boostqa.llm.batch_state import State, Store, sweep
+from boostqa.llm.batch_state import State, Store, Sweeper
 from boostqa.llm.config import BatchSettings
 from boostqa.llm.http import Response
 from boostqa.llm.ledger_files import storage
@@ -114,6 +114,7 @@ class BatchTransport:
         """Batches that collect, by endpoint."""
         self._known: dict[str, _Job] = {}
         """Batches of earlier starts, by the keys that the ledger does not have."""
+        self._sweeper = Sweeper(self._store, paid)
         self._running: set[asyncio.Task[None]] = set()
         self._handing = asyncio.Semaphore(64)
 
@@ -139,6 +140,8 @@ class BatchTransport:
         if not left:
             self._store.remove(state)
             return
+        if state.step == "done":
+            self._sweeper.add(state, places(self._store.output(state), paid=True))
         job = _Job(state)
         self._known.update((key, job) for key in left)
 
@@ -209,7 +212,7 @@ class BatchTransport:
             task.cancel()
         await asyncio.gather(*self._running, return_exceptions=True)
         await self._api.close()
-        sweep(self._store, self._paid)
+        self._sweeper.sweep()
 
     def _collect(self, endpoint: str, key: str, body: bytes) -> _Job:
         job = self._open.get(endpoint)
@@ -310,7 +313,8 @@ class BatchTransport:
             path = await self._fetched(state, batch)
             where = await asyncio.to_thread(places, path)
             self._store.save(state, "done")
-            sweep(self._store, self._paid, SETTLED)
+            self._sweeper.add(state, await asyncio.to_thread(places, path, paid=True))
+            self._sweeper.sweep(SETTLED)
             job.end.set_result(msgspec.structs.replace(rest, path=path, where=where))
 
     async def _over(self, state: State) -> Batch:

@@ -10,7 +10,7 @@ import asyncio
 import fcntl
 import os
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Literal
@@ -132,14 +132,40 @@ def stranded(store: Store, paid: Callable[[str], bool], urls: Mapping[str, str |
     return found
 
 
-def sweep(store: Store, paid: Callable[[str], bool], age: float = 0.0) -> None:
-    """Remove the files of batches that came back more than `age` seconds ago and are in the ledger whole.
+class Sweeper:
+    """Forgets batches that came back and are in the ledger whole; each answer is looked up about once."""
 
-    Requests that were answered by an error are not waited for: nothing was paid for them.
-    """
-    with storage(store.folder):
-        for state in store.states():
-            old = state.step == "done" and time.time() - state.since >= age
+    def __init__(self, store: Store, paid: Callable[[str], bool]) -> None:
+        self._store = store
+        self._paid = paid
+        self._left: dict[str, tuple[State, list[str]]] = {}
+
+    def add(self, state: State, keys: Iterable[str]) -> None:
+        """Watch a batch that is `done`; `keys` are those of its answers.
+
+        Requests that were answered by an error are not waited for: nothing was paid for them.
+        """
+        self._left[state.id] = state, list(keys)
+
+    def sweep(self, age: float = 0.0) -> None:
+        """Remove the files of batches that came back more than `age` seconds ago."""
+        for state, keys in list(self._left.values()):
+            if time.time() - state.since < age:
+                continue
             # A worker may still hand out what is in its files: only what the ledger has may go.
-            if old and all(map(paid, places(store.output(state), paid=True))):
-                store.remove(state)
+            while keys and self._paid(keys[-1]):
+                keys.pop()
+            if not keys:
+                del self._left[state.id]
+                with storage(self._store.folder):
+                    self._store.remove(state)
+
+
+def sweep(store: Store, paid: Callable[[str], bool]) -> None:
+    """Remove the files of all batches that came back and are in the ledger whole."""
+    sweeper = Sweeper(store, paid)
+    for state in store.states():
+        if state.step == "done":
+            with storage(store.folder):
+                sweeper.add(state, places(store.output(state), paid=True))
+    sweeper.sweep()
