@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import csv
+import datetime
+import decimal
 import gzip
 import io
+import math
 import resource
 import zipfile
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from boostqa import readers
@@ -172,3 +177,89 @@ def test_html_under_the_name_of_rows(tmp_path: Path) -> None:
     for name in ("a.jsonl", "a.csv", "a.parquet"):
         (tmp_path / name).write_text("<!DOCTYPE html><html><body>503 Service Unavailable</body></html>")
         assert _bad(tmp_path / name) == [(0, "html_not_rows")], name
+
+
+def _reasons(path: Path) -> list[tuple[int, str]]:
+    """(line, reason of a bad row or answer) of each item."""
+    return [
+        (item.line or 0, item.reason if isinstance(item, BadRow) else item.answer)
+        for item in readers.open(str(path))
+    ]
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        (b'{"question": "q", "answer": ' + b"[" * 500 + b"]" * 500 + b"}", "malformed_row"),
+        (b'{"question": "q", "answer": ' + b"[" * 50_000 + b"]" * 50_000 + b"}", "malformed_json"),
+        (b"[" * 900 + b"]" * 900, "not_an_object"),
+        (b'{"question": "q", "choices": ["a", "b"], "answer": 1e999}', "answer_not_in_choices"),
+        (b'{"question": "q", "answer": "1", "variables": {"x": 1' + b"0" * 400 + b"}}", "bad_variables"),
+        (b'{"question": "q", "answer": "1", "variables": {"x": 1e999}}', "bad_variables"),
+    ],
+)
+def test_one_odd_row_is_named_and_ends_nothing(tmp_path: Path, row: bytes, reason: str) -> None:
+    (tmp_path / "a.jsonl").write_bytes(GOOD + row + b"\n" + GOOD)
+    (line, found), *others = [one for one in _reasons(tmp_path / "a.jsonl") if one[1] != "4"]
+    assert (line, others) == (2, [])
+    # Which of the two a very deep list is depends on how deep the parser goes.
+    assert found == reason or {found, reason} <= {"malformed_json", "not_an_object", "malformed_row"}
+    assert [answer for _, answer in _reasons(tmp_path / "a.jsonl")].count("4") == 2
+
+
+def test_odd_columns_of_tables(tmp_path: Path) -> None:
+    def read(**columns: list[object]) -> list[tuple[int, str]]:
+        pq.write_table(pa.table(columns), tmp_path / "a.parquet")
+        return _reasons(tmp_path / "a.parquet")
+
+    assert read(question=["q", "q"], choices=[["a", "b"]] * 2, answer=[math.inf, 1.0]) == [
+        (1, "answer_not_in_choices"), (2, "B"),
+    ]  # fmt: skip
+    when = {"when": datetime.datetime(2020, 1, 1), "v": decimal.Decimal("1.5")}
+    assert read(question=["q"], answer=[when]) == [(1, '{"when": "2020-01-01 00:00:00", "v": "1.5"}')]
+    names = ["question", "choices", "answer"]
+    rows = [("光速？".encode(), [b"slow", b"fast"], b"fast")]
+    pq.write_table(
+        pa.table(dict(zip(names, map(list, zip(*rows, strict=True)), strict=True))), tmp_path / "b"
+    )
+    (found,) = readers.open(str(tmp_path / "b"))
+    assert isinstance(found, Raw)
+    assert (found.question, found.choices, found.answer) == ("光速？", ["slow", "fast"], "B")
+
+
+def test_a_document_nested_without_end_does_not_end_the_archive(tmp_path: Path) -> None:
+    name = "http://schemas.openxmlformats.org/wordprocessingml/2006/main"
+    body = "<w:r>" * 3000 + "<w:t>x</w:t>" + "</w:r>" * 3000
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as packed:
+        packed.writestr("[Content_Types].xml", "<Types/>")
+        packed.writestr(
+            "word/document.xml",
+            f'<w:document xmlns:w="{name}"><w:body><w:p>{body}</w:p></w:body></w:document>',
+        )
+    (tmp_path / "a.docx").write_bytes(stream.getvalue())
+    assert _bad(tmp_path / "a.docx") == [(0, "damaged_file")]
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as packed:
+        packed.writestr("a.docx", stream.getvalue())
+        packed.writestr("b.jsonl", GOOD)
+    assert [answer for _, answer in _reasons(tmp_path / "a.zip")] == ["damaged_file", "4"]
+
+
+def test_a_header_that_is_no_csv(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_bytes(b"question\rx,answer\nq,a\n")
+    assert _bad(tmp_path / "a.csv") == [(0, "damaged_file")]
+
+
+def test_an_odd_page_of_a_crawl_takes_only_itself(tmp_path: Path) -> None:
+    def record(more: str, body: bytes) -> bytes:
+        page = f"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\n{more}\r\n".encode() + body
+        head = "WARC/1.0\r\nWARC-Type: response\r\nContent-Type: application/http; msgtype=response\r\n"
+        return f"{head}Content-Length: {len(page)}\r\n\r\n".encode() + page + b"\r\n\r\n"
+
+    html = b"<html><body><p>Light travels in straight lines, and very fast.</p></body></html>"
+    good = record("", html)
+    (tmp_path / "a.warc").write_bytes(good + record("Content-Encoding: gzip\r\n", b"\x1f\x8bno") + good)
+    found = list(readers.open(str(tmp_path / "a.warc")))
+    assert [type(item) for item in found] == [Raw, BadRow, Raw]
+    assert isinstance(found[1], BadRow)
+    assert found[1].line == 2

@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterator
 from functools import partial
 
 from boostqa.errors import UserError
-from boostqa.readers.files import Limits, Place, Stream, UnreadableError, open_stream
+from boostqa.readers.files import Limits, Place, Stream, UnreadableError, excerpt, open_stream
 from boostqa.readers.formats import DOCUMENTS, FORMATS, ROWS, format_by_name, format_of
-from boostqa.readers.items import BadRow, Columns, Raw, check_columns
+from boostqa.readers.items import ODD_INPUT, BadRow, Columns, Raw, check_columns
 
 __all__ = ["FORMATS", "ROWS", "BadRow", "Columns", "Limits", "Place", "Raw", "open", "sniff"]
 
@@ -83,8 +83,14 @@ def _items(
             raise UnreadableError("nested_archive", "an archive in an archive; unpack it first")
         yield from _by_format(stream, found, (form, columns, place))
     except UnreadableError as error:
-        line = place.line + 1 if place.line else 0
-        yield BadRow(line=line, reason=error.args[0], excerpt=error.args[1])
+        yield BadRow(line=_next_line(place), reason=error.args[0], excerpt=error.args[1])
+    except ODD_INPUT as error:
+        what = excerpt(f"{type(error).__name__}: {error}")
+        yield BadRow(line=_next_line(place), reason="damaged_file", excerpt=what)
+
+
+def _next_line(place: Place) -> int:
+    return place.line + 1 if place.line else 0
 
 
 def _by_format(

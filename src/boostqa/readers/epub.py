@@ -13,7 +13,7 @@ import msgspec
 
 from boostqa.readers.files import Limits, UnreadableError, excerpt
 from boostqa.readers.html import page_items
-from boostqa.readers.items import BadRow, Raw
+from boostqa.readers.items import ODD_INPUT, BadRow, Raw
 
 _CONTAINER = "{urn:oasis:names:tc:opendocument:xmlns:container}"
 _OPF = "{http://www.idpf.org/2007/opf}"
@@ -64,6 +64,8 @@ def _chapter(packed: ZipFile, name: str, limits: Limits) -> Iterator[Raw | BadRo
     except UnreadableError as error:
         if error.args[0] != "empty_page":
             yield BadRow(line=0, reason=error.args[0], excerpt=error.args[1])
+    except ODD_INPUT as error:
+        yield BadRow(line=0, reason="damaged_file", excerpt=excerpt(f"{type(error).__name__}: {error}"))
 
 
 def open_package(data: bytes) -> ZipFile:

@@ -82,7 +82,11 @@ def _zip_kind(stream: Stream) -> str:
     if b"[Content_Types].xml" in start or b"_rels/.rels" in start[:4096]:
         try:
             with zipfile.ZipFile(stream.seekable()) as packed:
-                return "docx" if "word/document.xml" in packed.namelist() else "other"
+                names = packed.namelist()
+            if "word/document.xml" in names:
+                return "docx"
+            # The name may be that of a part of an office document in the archive.
+            return "other" if "[Content_Types].xml" in names else "zip"
         except (zipfile.BadZipFile, OSError):
             return "zip"
         finally:

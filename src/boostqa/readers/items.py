@@ -5,10 +5,14 @@ Knows usual column names and the shapes of multiple choice; knows nothing of fil
 
 from __future__ import annotations
 
+import csv
 import difflib
 import json
 import math
 import re
+import struct
+import zipfile
+import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -18,6 +22,12 @@ from boostqa.errors import UserError
 from boostqa.identity import digest
 from boostqa.text.answers import choice_letter, final, letters
 from boostqa.text.surrogates import joined
+
+ODD_INPUT: tuple[type[Exception], ...] = (
+    *(ArithmeticError, AttributeError, LookupError, OSError, RuntimeError, TypeError),
+    *(ValueError, csv.Error, struct.error, zipfile.BadZipFile, zlib.error),
+)
+"""What code raises on a value or a nesting that nobody thought of; in a file of strangers it is a bad row."""
 
 
 class Raw(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -150,12 +160,16 @@ def _near(name: str, known: Iterable[str]) -> str:
 def item(row: Mapping[str, Any], line: int, columns: Columns | None = None) -> Raw | BadRow:
     """The row as an item, or why it is none.
 
-    Reasons: `no_question_or_text`, `answer_not_in_choices`, `bad_variables`.
+    Reasons: `no_question_or_text`, `answer_not_in_choices`, `bad_variables`, `malformed_row` (a value that
+    cannot be made a text of, such as lists in lists without end).
     """
     try:
         return _item(row, line, columns or {})
     except UnusableError as error:
         return BadRow(line=line, reason=error.args[0], excerpt=error.args[1])
+    except ODD_INPUT as error:
+        what = f"{type(error).__name__}: {error}; columns: {', '.join(map(str, list(row)[:12]))}"
+        return BadRow(line=line, reason="malformed_row", excerpt=joined(what[:200]))
 
 
 def _item(row: Mapping[str, Any], line: int, columns: Columns) -> Raw:
@@ -232,7 +246,7 @@ def _text(value: Any) -> str:
         return str(int(value))
     if isinstance(value, list):
         return "; ".join(filter(None, map(_text, value)))
-    text = json.dumps(value, ensure_ascii=False) if isinstance(value, dict) else str(value)
+    text = json.dumps(value, ensure_ascii=False, default=str) if isinstance(value, dict) else str(value)
     return joined(text).strip()
 
 
@@ -356,9 +370,9 @@ def _letter(answer: Any, choices: list[str], labels: list[str]) -> str:
 
 
 def _by_index(index: float, choices: list[str]) -> str:
-    if index != int(index) or not 0 <= index < len(choices):
+    if not math.isfinite(index) or index != int(index) or not 0 <= index < len(choices):
         text = f"index {index!r} of {len(choices)} choices, counted from 0"
-        raise UnusableError("answer_not_in_choices", text)
+        raise UnusableError("answer_not_in_choices", text[:200])
     return chr(ord("A") + int(index))
 
 
@@ -367,6 +381,9 @@ def _variables(value: Any) -> dict[str, float]:
         return {}
     try:
         table = json.loads(value) if isinstance(value, str) else value
-        return {joined(str(name)): float(number) for name, number in table.items() if number is not None}
-    except (ValueError, TypeError, AttributeError) as error:
-        raise UnusableError("bad_variables", joined(str(value)[:200])) from error
+        found = {joined(str(name)): float(number) for name, number in table.items() if number is not None}
+        if math.inf in map(abs, found.values()):
+            raise ValueError("an infinite number")
+        return found
+    except (ValueError, TypeError, AttributeError, OverflowError) as error:
+        raise UnusableError("bad_variables", joined(f"{error}: {value}"[:200])) from error

@@ -47,7 +47,9 @@ def _line(line: bytes, number: int, columns: Columns | None) -> Raw | BadRow:
 
 def _row(row: Any, number: int, columns: Columns | None) -> Raw | BadRow:
     if not isinstance(row, dict):
-        return BadRow(line=number, reason="not_an_object", excerpt=excerpt(row))
+        # What is in a list is not shown: it may be nested deeper than Python writes.
+        what = f"a list of {len(row)}" if isinstance(row, list) else row
+        return BadRow(line=number, reason="not_an_object", excerpt=excerpt(what))
     return item(row, number, columns)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from boostqa.errors import UserError
-from boostqa.readers.files import HEAD, Place, Stream, UnreadableError, encoding_of, excerpt
+from boostqa.readers.files import HEAD, Place, Stream, UnreadableError, decode, encoding_of, excerpt
 from boostqa.readers.items import BadRow, Columns, Raw, check_columns, item
 
 _BATCH = 512
@@ -175,8 +175,18 @@ def _class_names(schema: Any) -> dict[str, list[str]]:
 
 
 def _named(row: dict[str, Any], names: dict[str, list[str]]) -> dict[str, Any]:
+    """The row with names for numbers of classes, and with text for bytes."""
+    row = {name: _decoded(value) for name, value in row.items()}
     for column, words in names.items():
         value = row.get(column)
         if isinstance(value, int) and 0 <= value < len(words):
             row[column] = words[value]
     return row
+
+
+def _decoded(value: Any) -> Any:
+    if isinstance(value, bytes):
+        return decode(value)
+    if isinstance(value, list):
+        return [_decoded(part) for part in value] if value and not isinstance(value[0], (str, int)) else value
+    return {key: _decoded(part) for key, part in value.items()} if isinstance(value, dict) else value

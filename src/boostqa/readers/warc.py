@@ -5,13 +5,14 @@ from __future__ import annotations
 import gzip
 import zlib
 from collections.abc import Iterator
+from io import BytesIO
 from typing import IO, Any
 
 import msgspec
 
 from boostqa.readers.files import Place, Stream, UnreadableError, excerpt
 from boostqa.readers.html import read_html
-from boostqa.readers.items import BadRow, Raw
+from boostqa.readers.items import ODD_INPUT, BadRow, Raw
 from boostqa.readers.markdown import read_markdown
 from boostqa.readers.pdf import read_pdf
 
@@ -53,7 +54,7 @@ def read_warc(stream: Stream, place: Place) -> Iterator[Raw | BadRow]:
             if record.record_type not in wanted:
                 continue
             number += 1
-            for item in _page(record, stream.limits.document):
+            for item in _items(record, stream.limits.document):
                 count += 1
                 if isinstance(item, BadRow):
                     yield msgspec.structs.replace(item, line=number)
@@ -95,6 +96,15 @@ def _whole(record: Any, limit: int) -> None:
             raise UnreadableError("damaged_file", what)
 
 
+def _with_http(message: bytes) -> Any:
+    """A record of its own with an HTTP message: what cannot be unpacked in it stays out of the file's stream."""
+    from fastwarc.warc import ArchiveIterator
+
+    head = "WARC/1.0\r\nWARC-Type: response\r\nContent-Type: application/http; msgtype=response\r\n"
+    start = f"{head}Content-Length: {len(message)}\r\n\r\n".encode()
+    return next(ArchiveIterator(BytesIO(start + message), auto_decode="all", fsspec_args=False))
+
+
 def _starts(file: IO[bytes], position: int) -> bool:
     """Whether a record begins at this offset; it does not where many are packed as one."""
     here = file.tell()
@@ -104,6 +114,24 @@ def _starts(file: IO[bytes], position: int) -> bool:
     return start.startswith(_STARTS)
 
 
+def _items(record: Any, limit: int) -> Iterator[Raw | BadRow]:
+    """Items of a record's page; one that cannot be read is a bad row, and the records behind it are read."""
+    found = False
+    try:
+        for item in _page(record, limit):
+            found = True
+            yield item
+    except UnreadableError as error:
+        found = True
+        yield BadRow(line=0, reason=error.args[0], excerpt=error.args[1])
+    except ODD_INPUT as error:
+        found = True
+        yield BadRow(line=0, reason="damaged_page", excerpt=excerpt(f"{type(error).__name__}: {error}"))
+    if not found:
+        address = excerpt(record.headers.get("WARC-Target-URI") or "")
+        yield BadRow(line=0, reason="empty_page", excerpt=address)
+
+
 def _page(record: Any, limit: int) -> Iterator[Raw | BadRow]:
     address = excerpt(record.headers.get("WARC-Target-URI") or "")
     kind = record.headers.get("Content-Type") or ""
@@ -111,7 +139,7 @@ def _page(record: Any, limit: int) -> Iterator[Raw | BadRow]:
         yield BadRow(line=0, reason="file_too_large", excerpt=f"more than {limit} bytes: {address}")
         return
     if record.is_http:
-        record.parse_http(auto_decode="all")
+        record = _with_http(record.reader.read())
     if record.http_headers is not None:
         status = record.http_headers.status_code
         if status != 200:
@@ -126,13 +154,4 @@ def _page(record: Any, limit: int) -> Iterator[Raw | BadRow]:
     if len(data) > limit:
         yield BadRow(line=0, reason="file_too_large", excerpt=f"more than {limit} bytes: {address}")
         return
-    found = False
-    try:
-        for item in read(data):
-            found = True
-            yield item
-    except UnreadableError as error:
-        found = True
-        yield BadRow(line=0, reason=error.args[0], excerpt=error.args[1])
-    if not found:
-        yield BadRow(line=0, reason="empty_page", excerpt=address)
+    yield from read(data)
