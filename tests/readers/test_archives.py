@@ -17,7 +17,7 @@ import pytest
 from backports import zstd
 
 from boostqa import readers
-from boostqa.readers import BadRow, Place, Raw
+from boostqa.readers import BadRow, Limits, Place, Raw
 
 ROWS = [{"question": f"What is {i} + {i}?", "answer": str(2 * i)} for i in range(40)]
 LINES = "".join(json.dumps(row) + "\n" for row in ROWS).encode()
@@ -241,3 +241,42 @@ def test_a_warc_file_packed_as_a_whole(tmp_path: Path, pack: Any) -> None:
     for ordinal, start in enumerate(places):
         again = readers.open(str(path), place=start)
         assert next(islice(again, ordinal - start.items, None)) == found[ordinal]
+
+
+def _sparse(name: str, data: bytes, size: int) -> bytes:
+    """A member of a tar file in GNU's sparse form: `data` at its beginning, zeros up to `size`."""
+    info = tarfile.TarInfo(name)
+    info.size = len(data)
+    head = bytearray(info.tobuf(tarfile.GNU_FORMAT))
+    head[156:157] = b"S"
+    head[386:410] = b"%011o\0%011o\0" % (0, len(data))
+    head[483:495] = b"%011o\0" % size
+    head[148:156] = b" " * 8
+    head[148:156] = b"%06o\0 " % sum(head)
+    return bytes(head) + data + bytes(-len(data) % 512)
+
+
+def test_sparse_members_of_a_tar_file_are_measured_by_what_they_hold(tmp_path: Path) -> None:
+    rows, end = b"question,answer\nq,a\n", bytes(1024)
+    path = tmp_path / "a.tar"
+    path.write_bytes(_sparse("a.csv", rows, 7 * 2**30) + _sparse("b.csv", rows, len(rows)) + end)
+    found = list(readers.open(str(path)))
+    assert [(item.member, item.reason if isinstance(item, BadRow) else item.answer) for item in found] == [
+        ("a.csv", "expands_too_much"), ("b.csv", "a"),
+    ]  # fmt: skip
+    path.write_bytes(b"".join(_sparse(f"{i}.txt", rows, 60 * 2**20) for i in range(4)) + end)
+    found = list(readers.open(str(path), limits=Limits(document=64 * 2**20, line=2**10)))
+    assert [item.reason for item in found[1:] if isinstance(item, BadRow)] == ["expands_too_much"] * 3
+
+
+def test_members_of_a_zip_file_that_share_their_bytes_count_once(tmp_path: Path) -> None:
+    path = _zip(tmp_path / "a.zip", {"0.txt": b"Light travels in straight lines. " * 20_000})
+    data = path.read_bytes()
+    at = data.rindex(b"PK\x01\x02")
+    entry, tail = data[at : data.rindex(b"PK\x05\x06")], bytearray(data[data.rindex(b"PK\x05\x06") :])
+    entries = b"".join(entry.replace(b"0.txt", b"%d.txt" % i) for i in range(9))
+    tail[8:12] = (9).to_bytes(2, "little") * 2
+    tail[12:16] = len(entries).to_bytes(4, "little")
+    path.write_bytes(data[:at] + entries + bytes(tail))
+    found = list(readers.open(str(path), limits=Limits(document=10**6, ratio=300)))
+    assert [item.reason for item in found if isinstance(item, BadRow)][-7:] == ["expands_too_much"] * 7

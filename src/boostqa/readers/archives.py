@@ -18,12 +18,21 @@ Member = tuple[str, "Callable[[], IO[bytes]]", int, int]
 """Name, how to open it, its size after unpacking and as it is stored, both in bytes."""
 
 
+_TOO_MUCH = 2**63
+"""Size of a member that would break the limit of its archive; larger than any limit."""
+
+
 def read_members(
     members: Iterator[Member], read: Callable[[Stream], Iterator[Raw | BadRow]], place: Place, limits: Limits
 ) -> Iterator[Raw | BadRow]:
     """Items of all members from `place` on, with their names; a member that cannot be read is a bad row."""
     first, count = place.member, place.items
+    spent, allowed = 0, limits.document
     for number, (name, start, size, stored) in enumerate(members):
+        # Many members that each keep the limit may break it together.
+        allowed += limits.ratio * stored
+        total = spent + size
+        size, spent = (size, total) if total <= allowed else (_TOO_MUCH, spent)
         if number < first:
             continue
         if number > first:
@@ -65,9 +74,15 @@ def zip_members(stream: Stream) -> Iterator[Member]:
     except (zipfile.BadZipFile, OSError, ValueError) as error:
         raise UnreadableError("damaged_file", excerpt(error)) from error
     with packed:
+        end = -1
+        own = {}
+        for info in sorted(packed.infolist(), key=lambda info: info.header_offset):
+            # Of members that share their bytes only the first has them for its own.
+            own[id(info)] = info.compress_size if info.header_offset > end else 0
+            end = max(end, info.header_offset + info.compress_size)
         for info in packed.infolist():
             if not info.is_dir() and not is_aside(info.filename):
-                yield info.filename, _Zipped(packed, info), info.file_size, info.compress_size
+                yield info.filename, _Zipped(packed, info), info.file_size, own[id(info)]
 
 
 class _Zipped:
@@ -98,7 +113,13 @@ def tar_members(stream: Stream) -> Iterator[Member]:
                 # What is remembered of earlier members would grow with the archive.
                 packed.members = []  # type: ignore[attr-defined]
                 if info.isfile() and not is_aside(info.name):
-                    yield info.name, _Tarred(packed, info), info.size, info.size
+                    spans = (
+                        cast("list[tuple[int, int]]", info.sparse or [])
+                        if info.issparse()
+                        else [(0, info.size)]
+                    )
+                    stored = sum(size for _, size in spans)
+                    yield info.name, _Tarred(packed, info), info.size, stored
     except (tarfile.TarError, OSError, EOFError) as error:
         raise UnreadableError("damaged_file", excerpt(error)) from error
 
