@@ -263,3 +263,33 @@ def test_an_odd_page_of_a_crawl_takes_only_itself(tmp_path: Path) -> None:
     assert [type(item) for item in found] == [Raw, BadRow, Raw]
     assert isinstance(found[1], BadRow)
     assert found[1].line == 2
+
+
+@pytest.mark.parametrize("name", ["a.parquet", "a.arrow"])
+def test_a_row_of_a_table_beyond_the_limit_takes_little_memory(tmp_path: Path, name: str) -> None:
+    """300 rows of a megabyte that are one entry of a dictionary: half a kilobyte of Parquet."""
+    texts = pa.array(["short", *["x" * 10**6] * 300, "short"]).dictionary_encode()
+    lists = pa.array([["a"], *[["y"]] * 300, None])
+    maps = pa.array([[("k", "v")]] * 302, pa.map_(pa.string(), pa.string()))
+    structs = pa.array([{"k": "v", "n": 1}] * 302)
+    table = pa.table({"text": texts, "lists": lists, "maps": maps, "structs": structs})
+    path = tmp_path / name
+    if name == "a.parquet":
+        pq.write_table(table, path)
+    else:
+        with path.open("wb") as stream, pa.ipc.new_file(stream, table.schema) as writer:
+            writer.write_table(table)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    found = list(readers.open(str(path), limits=Limits(line=100_000, document=10**6)))
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000, "kB"
+    assert [(item.line, item.reason) for item in found if isinstance(item, BadRow)] == [
+        (line, "line_too_long") for line in range(2, 302)
+    ]
+    assert [item.passage for item in found if isinstance(item, Raw)] == ["short"] * 2
+
+
+def test_long_lists_of_a_table_are_rows_beyond_the_limit(tmp_path: Path) -> None:
+    choices = [["a", "b"], ["c"] * 20_000, ["a", "b"]]
+    pq.write_table(pa.table({"question": ["q"] * 3, "choices": choices, "answer": ["A"] * 3}), tmp_path / "a")
+    found = list(readers.open(str(tmp_path / "a"), limits=Limits(line=100_000)))
+    assert [type(item) for item in found] == [Raw, BadRow, Raw]

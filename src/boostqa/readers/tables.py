@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from boostqa.errors import UserError
-from boostqa.readers.files import HEAD, Place, Stream, UnreadableError, decode, encoding_of, excerpt
+from boostqa.readers.files import HEAD, Limits, Place, Stream, UnreadableError, decode, encoding_of, excerpt
 from boostqa.readers.items import BadRow, Columns, Raw, check_columns, item
 
 _BATCH = 512
@@ -114,17 +114,22 @@ def read_parquet(stream: Stream, columns: Columns | None, place: Place) -> Itera
     import pyarrow.parquet as pq
 
     try:
+        # Kept as numbers of entries, values that say the same need no memory of their own.
         table = pq.ParquetFile(stream.seekable())
+        leaves = [table.schema.column(i) for i in range(table.metadata.num_columns)]
+        words = [leaf.path for leaf in leaves if leaf.physical_type == "BYTE_ARRAY"]
+        table = pq.ParquetFile(stream.seekable(), read_dictionary=words)
         check_columns(stream.name, columns, table.schema_arrow.names)
         names = _class_names(table.schema_arrow)
         number = sum(table.metadata.row_group(group).num_rows for group in range(place.line))
         before = place.items - number
         for group in range(place.line, table.num_row_groups):
             place.items, place.line = before + number, group
+            _check_group(table.metadata.row_group(group), stream.limits)
             for batch in table.iter_batches(_BATCH, row_groups=[group]):
-                for row in batch.to_pylist():
+                for row in _rows(batch, stream.limits.line):
                     number += 1
-                    yield item(_named(row, names), number, columns)
+                    yield _item(row, names, number, columns)
     except (pa.ArrowException, OSError) as error:
         raise UnreadableError("damaged_file", excerpt(error)) from error
 
@@ -152,11 +157,73 @@ def read_arrow(stream: Stream, columns: Columns | None, place: Place) -> Iterato
         for group, batch in enumerate(batches, place.line):
             place.items, place.line = before + number, group
             for start in range(0, batch.num_rows, _BATCH):
-                for row in batch.slice(start, _BATCH).to_pylist():
+                for row in _rows(batch.slice(start, _BATCH), stream.limits.line):
                     number += 1
-                    yield item(_named(row, names), number, columns)
+                    yield _item(row, names, number, columns)
     except (pa.ArrowException, OSError) as error:
         raise UnreadableError("damaged_file", excerpt(error)) from error
+
+
+def _check_group(group: Any, limits: Limits) -> None:
+    """Raises `UnreadableError` where a row group of Parquet becomes more than `limits` allow, by its own word."""
+    parts = [group.column(i) for i in range(group.num_columns)]
+    size = sum(part.total_uncompressed_size for part in parts)
+    if size > limits.document + limits.ratio * sum(part.total_compressed_size for part in parts):
+        raise UnreadableError("expands_too_much", f"more than {limits.ratio} times its packed size")
+
+
+def _rows(batch: Any, limit: int) -> Iterator[dict[str, Any] | None]:
+    """Rows of a record batch, None for one of more than `limit` bytes; made a few at a time by their size."""
+    import numpy as np
+
+    sizes = sum((_sizes(column) for column in batch.columns), np.zeros(batch.num_rows, np.int64))
+    start = 0
+    while start < batch.num_rows:
+        total = np.cumsum(sizes[start:])
+        count = int(np.searchsorted(total, limit, "right"))
+        if count:
+            yield from batch.slice(start, count).to_pylist()
+        else:
+            yield None
+        start += count or 1
+
+
+def _sizes(array: Any) -> Any:
+    """Bytes of each value of an Arrow array, numbers as 8, with what lists and structs hold."""
+    import numpy as np
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    kind = array.type
+    if pa.types.is_dictionary(kind):
+        entries = np.append(_sizes(array.dictionary), 0)
+        return entries[pc.fill_null(array.indices, len(entries) - 1).to_numpy(zero_copy_only=False)] + 8
+    if kind in (pa.string(), pa.large_string(), pa.binary(), pa.large_binary()):
+        return pc.fill_null(pc.binary_length(array), 0).to_numpy(zero_copy_only=False).astype(np.int64) + 8
+    if pa.types.is_struct(kind):
+        return sum((_sizes(part) for part in array.flatten()), np.full(len(array), 8, np.int64))
+    if pa.types.is_map(kind):
+        ends = array.offsets.to_numpy()
+        sums = np.append(0, np.cumsum(_sizes(array.keys) + _sizes(array.items)))
+        return sums[ends[1:]] - sums[ends[:-1]] + 8
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
+        lengths = pc.fill_null(pc.list_value_length(array), 0).to_numpy(zero_copy_only=False)
+        ends = np.cumsum(lengths, dtype=np.int64)
+        sums = np.append(0, np.cumsum(_sizes(array.flatten())))
+        return sums[ends] - sums[ends - lengths] + 8
+    if pa.types.is_fixed_size_binary(kind):
+        return np.full(len(array), kind.byte_width, np.int64)
+    return np.full(len(array), 8, np.int64)
+
+
+def _item(
+    row: dict[str, Any] | None, names: dict[str, list[str]], number: int, columns: Columns | None
+) -> Raw | BadRow:
+    if row is None:
+        return BadRow(
+            line=number, reason="line_too_long", excerpt="a row of more bytes than the limit of lines"
+        )
+    return item(_named(row, names), number, columns)
 
 
 def _class_names(schema: Any) -> dict[str, list[str]]:
