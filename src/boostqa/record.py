@@ -37,7 +37,7 @@ class Labels(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Further leaves of an item that crosses disciplines."""
     stem: Literal["core", "extended", "no"] | None = None
     level: str | None = None
-    """H1..H5: the level that counts, made from the two below by the rule in `flows/label.py`."""
+    """H1..H5: the level that counts, from the two below or learned from other items (see `flows/label.py`)."""
     level_rubric: str | None = None
     """H1..H5 as read off the rubric by a labeller."""
     level_measured: str | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -11,14 +12,14 @@ import pytest
 
 from boostqa.errors import UserError
 from boostqa.pipeline import PIPELINE
-from boostqa.report import finish, write_report
+from boostqa.report import finish, trust, write_report
 from boostqa.report.annotation import KEPT, keep
-from boostqa.report.facts import items_of, released_of
-from boostqa.report.html import clean, context, duration
+from boostqa.report.facts import Items, items_of, released_of
+from boostqa.report.html import clean, context, duration, render
 from boostqa.report.numbers import collect
 from boostqa.report.samples import accepted_samples, drop_examples
 from boostqa.report.sections import ABOUT
-from boostqa.report.trust import RUNGS
+from boostqa.report.trust import RUNGS, meters
 from boostqa.run import Run
 from boostqa.stages import verify
 from report.small_run import SCRIPT, SmallRun
@@ -110,6 +111,24 @@ def test_numbers_on_the_page_are_those_of_the_run(finished: Run, page: Page) -> 
     for row in shown["drops"]:
         assert row["reason"] in page.text
         assert row["record"] is not None, row["reason"]
+
+
+def test_meters_of_difficulty_are_compared_where_items_have_both(
+    finished: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    items = Items(meters=Counter({("H1", "H1"): 6, ("H1", "H2"): 2, ("H3", "H5"): 2, ("H2", "-"): 5}))
+    held_out = {"n": 40, "same": 20, "near": 36, "spearman": 0.5}
+    states = [{}, {"meter": {"fitted": True, "held_out": held_out}}, {"meter": {"fitted": False}}]
+    first, second = meters(items, states)
+    assert (first["n"], first["same"], first["near"]) == (10, 6, 8)
+    assert second == {"name": "rubric and distilled meter, seeds held out", **held_out}
+    assert meters(Items(), [{}]) == []
+    title = "How far the meters of difficulty agree"
+    assert title not in render(finished), "no item of this run has two levels"
+    monkeypatch.setattr(trust, "meters", lambda *_: [first, second])
+    page = Page(render(finished))
+    assert title in page.text
+    assert "rubric and distilled meter, seeds held out 40 50% 90% 0.50" in page.text
 
 
 def test_unknown_cost_says_so_and_is_never_zero(finished: Run, page: Page) -> None:

@@ -171,6 +171,7 @@ def test_the_classifier_labels_what_was_not_sampled():
     assert right / len(guessed) > 0.9
     assert all(0.4 <= r.labels.field_confidence <= 1 for r in guessed if r.labels.field != "Other")
     assert {record.labels.level for record in guessed} <= {"H1", "H2"}
+    assert {record.labels.level_rubric for record in guessed} == {None}
     head = found.states["fit"]["heads"]["field"]
     assert head["fitted"]
     assert head["tested"]["share"] > 0.9
@@ -308,6 +309,26 @@ def test_the_pool_of_the_second_sample_is_bounded(monkeypatch):
     found = run(seeds(600), Scripted("m", label=reply), sample=100, second_sample=20, min_fit=30)
     assert 25 < found.states["choose"]["pool"] < 75
     assert len(found.states["choose"]["ids"]) == 20
+
+
+def test_the_meter_gives_the_level_where_nobody_read_the_rubric():
+    records = [seed(i, name, solution="So. " * len(name)) for i in range(120) for name in WORDS]
+    records.append(seed(1, source="b", language="fr"))
+    found = run(records, Scripted("m", label=reply), sample=150, second_sample=30, min_fit=60)
+    meter = found.states["fit"]["meter"]
+    assert meter["fitted"]
+    assert meter["held_out"]["same"] > 0.8 * meter["held_out"]["n"]
+    bulk = [r for r in found.kept if r.labels.labeller == "classifier" and r.language == "en"]
+    assert len(bulk) > 150
+    truth = ["H2" if record.id.startswith("Physics") else "H1" for record in bulk]
+    assert sum(r.labels.level == level for r, level in zip(bulk, truth, strict=True)) > 0.9 * len(bulk)
+    assert {record.labels.level_rubric for record in bulk} == {None}
+    assert all(1 <= round(record.scores["level_meter"]) <= 2 for record in bulk)
+    paid = [r for r in found.kept if r.labels.labeller == "llm:m"]
+    assert all(r.labels.level_rubric == r.labels.level and "level_meter" not in r.scores for r in paid)
+    (strange,) = [r for r in found.kept if r.language == "fr"]
+    if strange.labels.labeller == "classifier":
+        assert (strange.labels.level, strange.scores) == (None, {})
 
 
 def test_labels_are_those_of_the_taxonomy():

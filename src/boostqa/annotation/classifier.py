@@ -28,7 +28,6 @@ from boostqa.identity import digest
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
-    import pyarrow as pa
 
     Floats = npt.NDArray[np.float32]
     Ints = npt.NDArray[np.int64]
@@ -81,21 +80,13 @@ class Classifier:
 
     def to_state(self) -> dict[str, Any]:
         """Plain data and one table (`weights`), to be kept in a gather's state."""
-        import numpy as np
-        import pyarrow as pa
-
-        sparse = self.sparse
-        lists = pa.FixedSizeListArray.from_arrays(
-            pa.array(sparse.weights.astype(np.float16).ravel()), len(self.labels)
-        )
-        columns = {"column": pa.array(sparse.columns), "idf": pa.array(sparse.idf), "weights": lists}
         state: dict[str, Any] = {
             "labels": list(self.labels),
             "scale": list(self.scale),
             "curve": list(self.curve),
             "prior": list(self.prior),
-            "bias": sparse.bias.tolist(),
-            "weights": pa.table(columns),
+            "bias": self.sparse.bias.tolist(),
+            "weights": self.sparse.to_table(),
         }
         if self.dense and self.encoder:
             dense = {"weights": self.dense.weights.tolist(), "bias": self.dense.bias.tolist()}
@@ -117,14 +108,7 @@ class Classifier:
             raise UserError(
                 f"the classifier was fitted with the encoder {wanted or 'none'}, not {given}; pass that"
             )
-        table: pa.Table = state["weights"].combine_chunks()
-        flat = table["weights"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
-        sparse = Sparse(
-            table["column"].to_numpy(),
-            table["idf"].to_numpy(),
-            flat.astype(np.float32).reshape(-1, len(state["labels"])),
-            np.array(state["bias"], dtype=np.float32),
-        )
+        sparse = Sparse.from_table(state["weights"], state["bias"])
         dense = None
         if wanted:
             found = state["dense"]

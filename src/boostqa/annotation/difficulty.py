@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -24,6 +24,7 @@ from boostqa.text.normalise import cjk_share
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
+    import pyarrow as pa
 
     Floats = npt.NDArray[np.float64]
 
@@ -86,6 +87,19 @@ class Meter:
         words = softmax(self.sparse.logits(features.rows([item.text for item in items]))) @ self.levels
         found: Floats = _design(items, words, self.mean, self.spread) @ self.weights
         return found
+
+    def to_state(self) -> tuple[dict[str, Any], pa.Table]:
+        """Plain data, and the weights of the words."""
+        plain = {name: getattr(self, name).tolist() for name in ("levels", "mean", "spread", "weights")}
+        return plain | {"bias": self.sparse.bias.tolist()}, self.sparse.to_table()
+
+    @classmethod
+    def from_state(cls, plain: Mapping[str, Any], weights: pa.Table) -> Meter:
+        """The meter that `to_state` described."""
+        import numpy as np
+
+        numbers = (np.array(plain[name]) for name in ("levels", "mean", "spread", "weights"))
+        return cls(Sparse.from_table(weights, plain["bias"]), *numbers)
 
 
 def fit_meter(items: Sequence[Item], target: Sequence[float], groups: Sequence[str] | None = None) -> Meter:

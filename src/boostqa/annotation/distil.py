@@ -1,4 +1,4 @@
-"""From labelled examples to the classifiers of a run as plain state, and from that state back to classifiers.
+"""From labelled examples to the classifiers and the difficulty meter of a run as plain state, and back.
 
 One classifier for each of `HEADS` that has enough examples. Knows nothing of records, samples or shards.
 """
@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from boostqa.annotation.bulk import HEADS
+from boostqa.annotation.difficulty import Item
+from boostqa.annotation.levels import Levelled, LevelMeter, fit_levels, level_meter
 from boostqa.annotation.trust import share_of
 from boostqa.taxonomy import OTHER
 
@@ -35,6 +37,8 @@ class Example(msgspec.Struct, frozen=True, kw_only=True):
     language: str | None
     labels: Mapping[str, str | None]
     """By the names of `HEADS`; None or `Other` where there is none."""
+    item: Item
+    """What the difficulty meter reads of it."""
 
 
 def distilled(
@@ -42,7 +46,7 @@ def distilled(
 ) -> dict[str, Any]:
     """Classifiers of the examples, whatever their order.
 
-    The state has `classifier` (fitted, or why not), `languages`, `heads`, and each head's weights as a table.
+    The state has `classifier` (fitted, or why not), `languages`, `heads` and `meter`, and their weights as tables.
 
     Args:
         examples: with a field each.
@@ -58,6 +62,14 @@ def distilled(
         return state | {"classifier": why}
     for head in HEADS:
         state |= _head(head, ordered, state["heads"], encoder)
+    known = [
+        Levelled(id=example.id, item=example.item, level=level)
+        for example in ordered
+        if (level := example.labels["level"])
+    ]
+    state["meter"], weights = fit_levels(known)
+    if weights is not None:
+        state["meter_weights"] = weights
     return state | {"classifier": FITTED}
 
 
@@ -80,6 +92,12 @@ def _head(
         "calibration_error": round(trial.calibration_error, 4),
     }
     return {f"{head}_weights": weights}
+
+
+def meter_of(state: Mapping[str, Any]) -> LevelMeter | None:
+    """The difficulty meter in what `distilled` gave; None where none was fitted."""
+    found = state.get("meter", {})
+    return level_meter(found, state["meter_weights"]) if found.get("fitted") else None
 
 
 def classifiers(state: Mapping[str, Any], encoder: Callable[[], Encoder | None]) -> dict[str, Classifier]:

@@ -7,6 +7,7 @@ and an L2 penalty. Knows nothing of texts, labels by name, or calibration.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ from boostqa.annotation.features import BITS, Rows, take
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
+    import pyarrow as pa
 
     Floats = npt.NDArray[np.float32]
     Ints = npt.NDArray[np.int64]
@@ -66,6 +68,26 @@ class Sparse:
                 np.dot(known.values[begin:end], part, out=out[row])
         result: Floats = out + self.bias
         return result
+
+    def to_table(self) -> pa.Table:
+        """All but the bias, as a table with a row for each known column."""
+        import numpy as np
+        import pyarrow as pa
+
+        flat = pa.array(self.weights.astype(np.float16).ravel())
+        lists = pa.FixedSizeListArray.from_arrays(flat, len(self.bias))
+        return pa.table({"column": pa.array(self.columns), "idf": pa.array(self.idf), "weights": lists})
+
+    @classmethod
+    def from_table(cls, table: pa.Table, bias: Sequence[float]) -> Sparse:
+        """What `to_table` described, with its bias."""
+        import numpy as np
+
+        whole = table.combine_chunks()
+        flat = whole["weights"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
+        weights = flat.astype(np.float32).reshape(-1, len(bias))
+        known, idf = whole["column"].to_numpy(), whole["idf"].to_numpy()
+        return cls(known, idf, weights, np.array(bias, dtype=np.float32))
 
     def known(self, rows: Rows) -> npt.NDArray[np.bool_]:
         """Whether the regression knows more of a row's columns than chance explains, [rows].

@@ -10,13 +10,18 @@ from typing import Any
 import msgspec
 
 from boostqa.annotation.bulk import Guess
-from boostqa.flows.label import Labelling
+from boostqa.annotation.difficulty import Item
+from boostqa.annotation.distil import FIT_CHARS
+from boostqa.flows.label import Labelling, combined_level, text_of
 from boostqa.record import Labels, Record
 from boostqa.taxonomy import OTHER, grades, levels, load
 
 ROWS = {
     "id": "string",
     "text": "string",
+    "asked": "string",
+    "choices": "list<string>",
+    "solution": "string",
     "language": "string",
     "field": "string",
     "discipline": "string",
@@ -54,12 +59,15 @@ def gold_of(record: Record) -> Labels:
     )
 
 
-def row_of(record: Record, found: Labelling, gold: Labels, text: str | None) -> dict[str, Any]:
-    """A row: what a model found, the gold labels, and the text where the item is to teach a classifier."""
-    labels = found.labels
+def row_of(record: Record, found: Labelling, gold: Labels, *, taught: bool) -> dict[str, Any]:
+    """A row: what a model found, the gold labels, and the texts where the item is to teach classifier and meter."""
+    labels, item = found.labels, item_of(record)
     return {
         "id": record.id,
-        "text": text,
+        "text": text_of(record)[:FIT_CHARS] if taught else None,
+        "asked": item.question if taught else None,
+        "choices": list(item.choices) if taught else None,
+        "solution": item.solution if taught else None,
         "language": record.language or found.language,
         "field": labels.field,
         "discipline": labels.discipline,
@@ -79,8 +87,14 @@ def row_of(record: Record, found: Labelling, gold: Labels, text: str | None) -> 
     }
 
 
-def filled(labels: Labels, guess: Guess) -> Labels:
-    """`labels` with what is missing taken from what the classifiers say."""
+def item_of(record: Record) -> Item:
+    """What the difficulty meter reads of a record."""
+    asked = "\n".join(filter(None, (record.question, record.passage)))
+    return Item(asked[:FIT_CHARS], record.choices, record.solution[:FIT_CHARS])
+
+
+def filled(labels: Labels, guess: Guess, metered: str | None) -> Labels:
+    """`labels` with what is missing taken from what the classifiers and, for the level, the meter say."""
     if labels.field is None and guess.field:
         labels = msgspec.structs.replace(
             labels,
@@ -94,8 +108,9 @@ def filled(labels: Labels, guess: Guess) -> Labels:
         )
     if labels.field is None:
         return labels
-    if labels.level is None and guess.level:
-        labels = msgspec.structs.replace(labels, level=guess.level, level_rubric=guess.level)
+    if labels.level is None:
+        level = combined_level(None, None, None, metered or guess.level)
+        labels = msgspec.structs.replace(labels, level=level)
     if labels.grade is None and guess.grade:
         labels = msgspec.structs.replace(labels, grade=guess.grade)
     return labels

@@ -11,7 +11,8 @@ The level that counts (`Labels.level`) is never a silent mixture. The rubric's l
 
     level = level_measured   where level_se <= 0.75 (three attempts or more on the same side, as a rule)
             level_rubric     else, or where nothing was measured
-            level_measured   where there is no rubric label either; None without both
+            level_measured   where there is no rubric label either
+            distilled        without both: what meter or classifier learned from the levels of other items, if any
 """
 
 from __future__ import annotations
@@ -59,10 +60,13 @@ class Labelling(msgspec.Struct, frozen=True, kw_only=True):
     """Why something is missing: the outcomes of the calls that did not give a label."""
 
 
-def combined_level(rubric: str | None, measured: str | None, error: float | None) -> str | None:
+def combined_level(
+    rubric: str | None, measured: str | None, error: float | None, distilled: str | None = None
+) -> str | None:
     """The level that counts, by the rule at the top. `error` is in levels."""
     sure = measured is not None and error is not None and error <= MEASURED_COUNTS
-    return measured if sure or rubric is None else rubric
+    found = measured if sure or rubric is None else rubric
+    return distilled if found is None else found
 
 
 async def label(

@@ -14,7 +14,6 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from boostqa.annotation.trust import reliability
 from boostqa.pipeline import Part, part_of
 from boostqa.record import Record
 from boostqa.report import charts, sections, trust
@@ -72,7 +71,7 @@ def context(run: Run) -> dict[str, Any]:
             "accepted": sections.level_matrix(items.accepted_levels),
             "verified": sections.level_matrix(items.verified_levels),
         },
-        "meters": reliability(items.meters),
+        "meters": trust.meters(items, states(run, "head", "annotate", "fit")),
         "drops": sections.drops(rows, examples),
         "ladder": trust.ladder(rows),
         "evidence": trust.evidence(released),

@@ -6,6 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable
 from typing import Any
 
+from boostqa.annotation.trust import reliability
 from boostqa.report import charts
 from boostqa.report.facts import Items, Released
 from boostqa.report.sections import words
@@ -105,6 +106,19 @@ def agreement(states: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
                 {"name": head, "n": n, "correct": correct, "low": low, "high": high, "svg": svg, "near": near}
             )
     return rows
+
+
+def meters(items: Items, states: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """How far two meters of difficulty agree: name, n, same, near, spearman; only pairs that some items have.
+
+    The rubric's level beside the measured one on verified items, and beside the distilled meter's on labelled seeds
+    that were kept out of its fit (those of the latest head with a meter).
+    """
+    found = {"rubric and solvers' tries, verified items": reliability(items.meters)}
+    for state in states:
+        if held_out := state.get("meter", {}).get("held_out"):
+            found["rubric and distilled meter, seeds held out"] = held_out
+    return [{"name": name, **row} for name, row in found.items() if row]
 
 
 def contamination(states: list[dict[str, Any]], rows: list[dict[str, Any]], items: Items) -> dict[str, Any]:

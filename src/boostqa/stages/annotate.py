@@ -14,7 +14,8 @@ The pool is chosen by the hash of the id and bounded, so that no gather holds ev
 are counted on the first sample alone: the second one was chosen for being hard.
 
 A label by a model (or, where the recipe says so, the gold one) stands; the others get the classifier's.
-Where that is not sure enough, the field is "Other": never a confident guess.
+Where that is not sure enough, the field is "Other": never a confident guess. The level of the others is what the
+difficulty meter shows (kept apart, as the score `level_meter`); without a meter it is the classifier's.
 """
 
 from __future__ import annotations
@@ -29,8 +30,9 @@ import msgspec
 from pydantic import Field
 
 from boostqa.annotation.bulk import HEADS, Guess, chosen, guesses
-from boostqa.annotation.distil import FIT_CHARS, FITTED, Example, classifiers, distilled
-from boostqa.annotation.rows import ROWS, filled, gold_of, row_of
+from boostqa.annotation.difficulty import Item
+from boostqa.annotation.distil import FIT_CHARS, FITTED, Example, classifiers, distilled, meter_of
+from boostqa.annotation.rows import ROWS, filled, gold_of, item_of, row_of
 from boostqa.annotation.trust import agreement_with_gold, calibrated, confidence_of
 from boostqa.flows.label import ASSETS, Labelling, combined_level, joined, label, placed, text_of
 from boostqa.identity import unit
@@ -157,7 +159,7 @@ class Annotate(Stage):
             known = gold if self.config.use_gold and not free else None
             found = await self._asked(record, kit, known)
         taught = asked or unit("fit", record.id) < state["text_share"]
-        return [row_of(record, found, gold, text_of(record)[:FIT_CHARS] if taught else None)]
+        return [row_of(record, found, gold, taught=taught)]
 
     async def _asked(self, record: Record, kit: Kit, known: Labels | None) -> Labelling:
         """The model's labels; what it was told and did not find itself is left out."""
@@ -209,7 +211,7 @@ class Annotate(Stage):
             return []
         gold = gold_of(record)
         found = await self._asked(record, kit, gold if self.config.use_gold else None)
-        return [row_of(record, found, gold, text_of(record)[:FIT_CHARS])]
+        return [row_of(record, found, gold, taught=True)]
 
     @property
     def _paid(self) -> tuple[str, ...]:
@@ -252,6 +254,7 @@ class Annotate(Stage):
                 text=row["text"],
                 language=row["language"],
                 labels={head: self._stands(row, head) for head in HEADS},
+                item=Item(row["asked"], row["choices"], row["solution"]),
             )
             for row in _label_rows(tables)
             if row["text"] and self._stands(row, "field")
@@ -278,6 +281,7 @@ class Annotate(Stage):
             texts = [text_of(record)[:FIT_CHARS] for record in records]
             found = self._guesses(kit.state("fit"), texts, [record.language for record in records])
         guessed = {record.id: guess for record, guess in zip(records, found, strict=False)}
+        metered = self._metered(records, rows, guessed, kit.state("fit"))
         curve = kit.state("fit")["confidence"]["curve"]
         for record in records:
             row = rows.get(record.id)
@@ -285,13 +289,16 @@ class Annotate(Stage):
                 yield record.drop(kit.entry, NOT_SELF_CONTAINED, f"says {row['labeller']}")
                 continue
             labels = self._own_labels(row, curve) if row else Labels()
-            labels = filled(labels, guessed.get(record.id, Guess()))
+            shown, level = metered.get(record.id, (None, None))
+            labels = filled(labels, guessed.get(record.id, Guess()), level)
             if labels.field is None:
                 why = row["failure"] if row else ""
                 seen = why or f"not in the sample; classifier {kit.state('fit')['classifier']}"
                 yield record.drop(kit.entry, UNLABELLED, seen)
                 continue
             kind = "multiple_choice" if record.choices else row["question_type"] if row else None
+            if shown is not None:
+                record = record.score(level_meter=shown)
             yield record.edit(
                 kit.entry,
                 "labelled",
@@ -300,6 +307,18 @@ class Annotate(Stage):
                 question_type=record.question_type or (kind if record.question else None),
                 language=record.language or (row["found_language"] if row else None),
             )
+
+    def _metered(
+        self, records: list[Record], rows: dict[str, Any], guessed: dict[str, Guess], state: State
+    ) -> dict[str, tuple[float, str]]:
+        """What the difficulty meter shows of records without a level of their own, in a language that it knows."""
+        meter = meter_of(state)
+        own = {i for i, row in rows.items() if self._stands(row, "field") and self._stands(row, "level")}
+        open_ = [r for r in records if r.id not in own and guessed.get(r.id, Guess()).level]
+        if meter is None or not open_:
+            return {}
+        found = meter.predict([item_of(record) for record in open_])
+        return {record.id: shown for record, shown in zip(open_, found, strict=True)}
 
     def _own_labels(self, row: dict[str, Any], curve: list[float] | None) -> Labels:
         """Labels of a record that was labelled itself, by a model or by whoever made the seed."""
