@@ -49,7 +49,8 @@ def test_the_second_sample_is_counted_where_a_classifier_can_be_fitted() -> None
     assert labels(100_000, sample=2000, second_sample=0) == Span.of(2000)
     assert labels(2100, sample=2000) == Span.of(2100)
     assert labels(145, sample=100) == Span.of(100), "too few to fit a classifier: min_fit is 200"
-    assert labels(145, sample=100, use_gold=True) == Span.of(125)
+    assert labels(145, sample=100, use_gold=True) == Span.of(100)
+    assert labels(300, sample=100, use_gold=True) == Span.of(125), "labels that the seeds bring teach it"
 
 
 def test_money_without_peak_hours() -> None:

@@ -261,8 +261,8 @@ def units(basis: Basis) -> dict[str, Span]:
     seeds = float(basis.questions + basis.passages)
     config = basis.recipe.annotate
     first = min(seeds, config.sample)
-    # Without a first classifier there is no second sample; gold labels may teach one whatever the sample is.
-    taught = first >= config.min_fit or config.use_gold
+    # Without a first classifier there is no second sample; any seed may bring the gold labels that teach one.
+    taught = (seeds if config.use_gold else first) >= config.min_fit
     held = LABELLED.times(basis.questions * basis.recipe.probe.share)
     most = basis.recipe.probe.max_items
     return {
