@@ -16,6 +16,15 @@ LONG = (
     "test_planted_wrong.py",
     "test_hostile_formulas",
     "test_throttle_simulated.py",
+    "test_fault_matrix.py",
+    "test_batch.py",
+    "test_replicas.py",
+    "test_fake_server.py",
+    "test_examples.py",
+    "test_bad_input.py",
+    "test_seed_formats.py",
+    "test_irt.py",
+    "test_overlap.py",
     "_outage_shorter_",
 )
 """Parts of test ids that take seconds each; `make unit` leaves them to `make test`."""
