@@ -6,32 +6,11 @@ from boostqa.annotation.encoder import encoder as encoder_named
 from boostqa.annotation.features import rows
 from boostqa.annotation.regression import fit_dense, softmax
 from boostqa.errors import UserError
+from subjects import LAW, PHYSICS
 
 WORDS = {
-    "Physics": [
-        "force",
-        "mass",
-        "velocity",
-        "energy",
-        "current",
-        "voltage",
-        "wave",
-        "frequency",
-        "lens",
-        "momentum",
-    ],
-    "Law": [
-        "contract",
-        "court",
-        "tort",
-        "statute",
-        "plaintiff",
-        "liability",
-        "judge",
-        "appeal",
-        "lease",
-        "will",
-    ],
+    "Physics": PHYSICS,
+    "Law": LAW,
     "化学": ["氧化", "还原", "酸", "碱", "分子", "离子", "溶液", "反应", "催化", "电解"],
 }
 

@@ -8,32 +8,11 @@ from boostqa import taxonomy
 from boostqa.cli import app
 from boostqa.errors import UserError
 from boostqa.report.annotation import kept
+from subjects import LAW, PHYSICS
 
 WORDS = {
-    "Physics": [
-        "force",
-        "mass",
-        "velocity",
-        "energy",
-        "current",
-        "voltage",
-        "wave",
-        "frequency",
-        "lens",
-        "momentum",
-    ],
-    "Law": [
-        "contract",
-        "court",
-        "tort",
-        "statute",
-        "plaintiff",
-        "liability",
-        "judge",
-        "appeal",
-        "lease",
-        "will",
-    ],
+    "Physics": PHYSICS,
+    "Law": LAW,
     "Chemistry": ["氧化", "还原", "酸碱", "电解", "催化", "分子", "离子", "溶液", "沉淀", "反应"],
 }
 

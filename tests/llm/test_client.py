@@ -607,7 +607,7 @@ def test_missing_key_and_embedded_address(monkeypatch: pytest.MonkeyPatch) -> No
         small = {"small": ModelConfig(base_url="embedded")}
         async with Clients(small, addresses={"small": Address(server.url + "/", "k")}) as clients:
             assert (await clients.model("small").chat(ask())).ok
-            assert clients.by_role({"judge": ["small"]})["judge"][0].role == "judge"
+            assert clients.model("small", "judge").role == "judge"
             assert clients.model("small").family == "small"
 
     server = run(go)

@@ -10,33 +10,12 @@ from boostqa.stages.annotate import Annotate, AnnotateConfig
 from boostqa.taxonomy import load
 from harness import Committed, run_stage
 from scripted import Scripted, section
+from subjects import LAW, PHYSICS
 from world import boostqa, fake_server, make_recipe
 
 WORDS = {
-    "Physics": [
-        "force",
-        "mass",
-        "velocity",
-        "energy",
-        "current",
-        "voltage",
-        "wave",
-        "frequency",
-        "lens",
-        "momentum",
-    ],
-    "Law": [
-        "contract",
-        "court",
-        "tort",
-        "statute",
-        "plaintiff",
-        "liability",
-        "judge",
-        "appeal",
-        "lease",
-        "will",
-    ],
+    "Physics": PHYSICS,
+    "Law": LAW,
     "Biology": ["cell", "gene", "enzyme", "leaf", "root", "virus", "protein", "membrane", "nerve", "species"],
 }
 

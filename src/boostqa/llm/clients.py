@@ -276,10 +276,6 @@ class Clients:
         """The client of an entry of `models`, its ledger lines tagged by `role`."""
         return self._clients[name].for_role(role)
 
-    def by_role(self, roles: Mapping[str, list[str]]) -> dict[str, list[Client]]:
-        """Clients by role, for `Kit.models`; `roles` gives the names of each role's models."""
-        return {role: [self.model(name, role) for name in names] for role, names in roles.items()}
-
     def capacity(self) -> int:
         """Most calls that may be in flight online over all endpoints; for sizing what is started at once."""
         batched = {f"{config.model_id} (batch)" for config in self._configs.values()}

@@ -128,15 +128,6 @@ def read_frames(path: Path) -> Iterator[tuple[int, list[bytes]]]:
     return ((part.offset, part.lines) for part in survey(path) if part.state == "whole")
 
 
-def whole_bytes(path: Path) -> int:
-    """Length of the part of the file that consists of whole frames, in bytes."""
-    end = 0
-    with path.open("rb") as file:
-        while _read(file) is not None:
-            end = file.tell()
-    return end
-
-
 class FrameCache:
     """Lines by key of frames read lately, bounded by bytes: replay goes in about the order of writing."""
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from boostqa.pipeline import Part, entries, part_of
 from boostqa.run import Run
 from boostqa.shard import EntryFolder, get_json, read_parquet
+from boostqa.table import tally as count_rows
 from boostqa.view import entry_folder
 
 if TYPE_CHECKING:
@@ -208,6 +209,5 @@ def _counted(columns: list[Any]) -> Iterator[tuple[Any, ...]]:
         yield from lists.items()
         return
     names = [str(i) for i in range(len(columns))]
-    table = pa.table(dict(zip(names, columns, strict=True)))
-    for row in table.group_by(names).aggregate([([], "count_all")]).to_pylist():
-        yield (*(row[name] for name in names), row["count_all"])
+    for values, rows in count_rows(pa.table(dict(zip(names, columns, strict=True))), *names).items():
+        yield (*values, rows)

@@ -41,11 +41,6 @@ from boostqa.record import Labels, Record
 from boostqa.stage import Kit, Map, Stage, StageConfig, Step
 from boostqa.text.answers import choice_letter
 
-BROKEN_STRUCTURE = "broken_structure"
-WRONG_LANGUAGE = "wrong_language"
-PASSAGE_REFERENCE = "passage_reference"
-ANSWER_LEAK = "answer_leak"
-SEED_COPY = "seed_copy"
 OFF_VARIANT = "off_variant"
 WRONG_ANSWER = "wrong_answer"
 CONTRADICTED = "contradicted"

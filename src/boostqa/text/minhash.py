@@ -155,10 +155,3 @@ def band_hashes(signature: Signature, bands: int = BANDS) -> npt.NDArray[np.uint
         hashes += parts[..., row]
         hashes ^= hashes >> np.uint64(29)
     return mix(hashes)
-
-
-def jaccard(left: Signature, right: Signature) -> float:
-    """Estimated Jaccard similarity of two texts, 0..1; standard error about sqrt(J (1 - J) / length)."""
-    import numpy as np
-
-    return float(np.mean(left == right))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from boostqa.text.normalise import cjk_share, fold
+from boostqa.text.normalise import cjk_share
 from boostqa.text.tokens import Tokens, tokens
 
 if TYPE_CHECKING:
@@ -118,14 +118,6 @@ def mix(hashes: Hashes) -> Hashes:
 def word_ngrams(text: str, n: int) -> Hashes:
     """Hashes of the word n-grams of `text` in order of appearance (Han and kana: character n-grams)."""
     return combine(tokens([text]).hashes, n)
-
-
-def char_ngrams(text: str, n: int) -> Hashes:
-    """Hashes of the character n-grams of the folded text, spaces included."""
-    import numpy as np
-
-    codes = np.frombuffer(fold(text).encode("utf-32-le", "surrogatepass"), dtype="<u4")
-    return combine(mix(codes.astype(np.uint64)), n)
 
 
 def copy_share(candidate: str, source: str) -> float:

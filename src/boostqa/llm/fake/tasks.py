@@ -334,5 +334,3 @@ _TASKS: dict[str, Callable[[Job], Result]] = {
     "refine": _refine,
     "judge": _judge,
 }
-TASKS = tuple(_TASKS)
-"""Names of the tasks that fake models know."""
