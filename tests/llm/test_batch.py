@@ -286,6 +286,24 @@ def test_interruption_books_nothing_and_the_next_start_attaches(tmp_path: Path) 
     assert serve(go, seconds=0.4)["batches"]["requests"] == 6
 
 
+def test_a_call_whose_caller_was_cancelled_is_taken_from_its_batch_when_it_is_asked_again(
+    tmp_path: Path,
+) -> None:
+    async def go(server: FakeServer) -> None:
+        batches = Batches(tmp_path / "batches", pace=QUICK)
+        async with Clients({"m": config(server)}, batches=batches) as clients:
+            model = clients.model("m")
+            tasks = [asyncio.create_task(model.chat(request(n))) for n in range(2)]
+            while not [state for state in Store(tmp_path / "batches").states() if state.step == "created"]:
+                await asyncio.sleep(0.01)
+            tasks[0].cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            assert (await model.chat(request(0))).ok
+
+    found = serve(go, seconds=0.3)["batches"]
+    assert (found["batches"], found["requests"]) == (1, 2)
+
+
 KEY = "0" * 32
 ANSWER = b'{"custom_id":"%s","response":{"status_code":200,"body":{}}}\n' % KEY.encode()
 

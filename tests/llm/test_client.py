@@ -216,6 +216,28 @@ def test_identical_calls_in_flight_are_sent_once() -> None:
     run(go, lambda body: slow())
 
 
+def test_an_answer_whose_caller_is_gone_before_it_is_written_serves_those_who_share_the_call(
+    tmp_path: Path,
+) -> None:
+    async def go(server: Server) -> None:
+        async with LedgerWriter(flush_s=0.3) as writer, Clients({"a": config(server)}) as clients:
+            first = writer.open(tmp_path, PLACE, "s")
+            with journal_set(first):
+                await clients.model("a").chat(ask("another"))  # from now on a line waits for its frame
+                tasks = [asyncio.create_task(clients.model("a").chat(ask())) for _ in range(2)]
+            with journal_set(writer.open(tmp_path, PLACE, "t")):
+                tasks.append(asyncio.create_task(clients.model("a").chat(ask())))
+            while not first._pending:
+                await asyncio.sleep(0.001)
+            tasks[0].cancel()
+            replies = await asyncio.gather(*tasks, return_exceptions=True)
+            assert isinstance(replies[0], asyncio.CancelledError)
+            assert [(reply.ok, reply.replayed) for reply in replies[1:]] == [(True, True)] * 2  # type: ignore[union-attr]
+        assert len(server.seen) == 2
+
+    run(go)
+
+
 @pytest.mark.parametrize(
     "failure",
     [error(500), error(503), error(529), error(408), error(409), "reset", "cut", "<html>gateway</html>", b"",
@@ -263,6 +285,21 @@ def test_429_is_waited_out_and_does_not_count() -> None:
             assert (await clients.model("a").chat(ask())).ok
 
     assert len(run(go, *[error(429)] * 6, ok()).seen) == 7
+
+
+def test_429_of_one_model_holds_no_other_model_at_the_same_address_and_is_counted() -> None:
+    async def go(server: Server) -> None:
+        configs = {"a": config(server, model="m"), "b": config(server, model="other")}
+        async with Clients(configs, backoff=0.001) as clients:
+            held = asyncio.create_task(clients.model("a").chat(ask()))
+            while not any(place.throttled for place in clients.snapshot()):
+                await asyncio.sleep(0.001)
+            assert (await clients.model("b").chat(ask())).ok
+            assert not held.done()
+            assert {place.model: place.throttled for place in clients.snapshot()} == {"m": 1, "other": 0}
+            assert (await held).ok
+
+    run(go, error(429, **{"Retry-After": "0.3"}), ok())
 
 
 def test_retry_after_is_obeyed() -> None:

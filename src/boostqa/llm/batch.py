@@ -113,7 +113,7 @@ class BatchTransport:
         self._open: dict[str, _Job] = {}
         """Batches that collect, by endpoint."""
         self._known: dict[str, _Job] = {}
-        """Batches of earlier starts, by the keys that the ledger does not have."""
+        """Batches of earlier starts, and those whose caller was cancelled, by the keys that nobody waits for."""
         self._sweeper = Sweeper(self._store, paid)
         self._running: set[asyncio.Task[None]] = set()
         self._handing = asyncio.Semaphore(64)
@@ -198,8 +198,10 @@ class BatchTransport:
         try:
             end = await asyncio.shield(job.end)
         except asyncio.CancelledError:
-            if job.task is None:  # not sent yet
-                job.size -= len(job.lines.pop(key, b""))
+            if job.task is None and key in job.lines:  # not sent yet
+                job.size -= len(job.lines.pop(key))
+            else:  # whoever asks the same again takes the answer from this batch
+                self._known[key] = job
             raise
         async with self._handing:
             await asyncio.sleep(self._pace.hand_out)
@@ -300,9 +302,7 @@ class BatchTransport:
         with _told(job, state), storage(self._store.folder):
             if state.step == "done":
                 path = self._store.output(state)
-                job.end.set_result(
-                    End(path=path, where=places(path), detail="no line in the batch's results")
-                )
+                _end(job, End(path=path, where=places(path), detail="no line in the batch's results"))
                 return
             batch = await self._over(state)
             rest = rest_of(batch, self._settings.poll)

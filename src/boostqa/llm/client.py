@@ -163,6 +163,8 @@ class Client:
             await asyncio.wait([flight])
             if not flight.cancelled():
                 return msgspec.structs.replace(flight.result(), replayed=True)
+            if journal is not None:  # it may have been answered all the same, and its line be on its way
+                await journal.flushed()
         flight = self._flights[key] = asyncio.get_running_loop().create_future()
         try:
             known = await self._pay(kind, request, key, journal)

@@ -144,6 +144,14 @@ class Journal:
         while self._waiting or self._writing:
             await self._writer.flushed()
 
+    async def flushed(self) -> None:
+        """Wait until all lines of this process, of whatever journal, can be looked up.
+
+        Raises:
+            StorageStop: when a write failed.
+        """
+        await self._writer.flushed()
+
     @property
     def place(self) -> Path:
         """The file, or the folder while there is no file."""
