@@ -32,7 +32,14 @@ def watched() -> Watched:
     )
     unpriced = Totals(requests=2, answers=2, unpriced=1, money=0.5, currency="USD")
     place = Endpoint(
-        url="http://a/v1", model='odd "name"\n', in_flight=3, limit=4.5, cap=32, cuts=1, open=False
+        url="http://a/v1",
+        model='odd "name"\n',
+        in_flight=3,
+        limit=4.5,
+        cap=32,
+        cuts=1,
+        throttled=4,
+        open=False,
     )
     load = Load(models={"strong": priced, "free": unpriced}, endpoints=[place, place.plus(place)][:1])
     usage = Usage(records=11, amount=Amount(money=0.75, tokens=150, requests=9))
@@ -57,6 +64,7 @@ def test_every_number_has_its_place_and_an_unknown_cost_none() -> None:
     assert not [name for name in found if name.startswith('boostqa_cost_total{model="free"')]
     assert found['boostqa_unpriced_answers_total{model="free"}'] == 1
     assert found['boostqa_limit{url="http://a/v1",model="odd \\"name\\"\\n"}'] == 4.5
+    assert found['boostqa_throttled_total{url="http://a/v1",model="odd \\"name\\"\\n"}'] == 4
     assert found['boostqa_shards{segment="",entry="refine",state="known"}'] == 5
     assert found['boostqa_budget_spent{kind="tokens"}'] == 1150
     assert found['boostqa_budget_limit{kind="tokens"}'] == 5000
@@ -85,9 +93,18 @@ def test_money_that_is_not_known_is_left_out() -> None:
 
 
 def test_two_processes_are_added() -> None:
-    place = Endpoint(url="u", model="m", in_flight=3, limit=4.5, cap=32, cuts=1, open=False)
-    both = place.plus(Endpoint(url="u", model="m", in_flight=1, limit=2.0, cap=32, cuts=0, open=True))
-    assert (both.in_flight, both.limit, both.cap, both.cuts, both.open) == (4, 6.5, 64, 1, True)
+    place = Endpoint(url="u", model="m", in_flight=3, limit=4.5, cap=32, cuts=1, throttled=4, open=False)
+    both = place.plus(
+        Endpoint(url="u", model="m", in_flight=1, limit=2.0, cap=32, cuts=0, throttled=3, open=True)
+    )
+    assert (both.in_flight, both.limit, both.cap, both.cuts, both.throttled, both.open) == (
+        4,
+        6.5,
+        64,
+        1,
+        7,
+        True,
+    )
 
 
 def test_it_serves_one_path_and_a_port_in_use_is_named() -> None:

@@ -36,6 +36,7 @@ NAMES = {
     "boostqa_limit": "gauge",
     "boostqa_limit_cap": "gauge",
     "boostqa_limit_cuts_total": "counter",
+    "boostqa_throttled_total": "counter",
     "boostqa_breaker_open": "gauge",
     "boostqa_records_total": "counter",
     "boostqa_shards": "gauge",
@@ -88,6 +89,7 @@ def samples(watched: Watched, governor: Governor) -> Iterator[Sample]:
             yield "boostqa_limit", labels, place.limit
             yield "boostqa_limit_cap", labels, place.cap
             yield "boostqa_limit_cuts_total", labels, place.cuts
+            yield "boostqa_throttled_total", labels, place.throttled
             yield "boostqa_breaker_open", labels, place.open
         usage = watched.executor.usage
         yield "boostqa_records_total", {}, usage.records

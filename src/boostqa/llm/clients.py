@@ -58,6 +58,8 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     cap: int
     cuts: int
     """How often the limit was lowered."""
+    throttled: int
+    """Requests that were answered 429."""
     open: bool
     """Whether the breaker is open: the endpoint seems to be down."""
 
@@ -70,6 +72,7 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
             limit=self.limit + other.limit,
             cap=self.cap + other.cap,
             cuts=self.cuts + other.cuts,
+            throttled=self.throttled + other.throttled,
             open=self.open or other.open,
         )
 
@@ -291,6 +294,7 @@ class Clients:
                 limit=round(throttle.limit, 2),
                 cap=throttle.cap,
                 cuts=throttle.cuts,
+                throttled=throttle.throttled,
                 open=throttle.open,
             )
             for (url, model), throttle in self._throttles.items()

@@ -121,6 +121,8 @@ class Throttle:
         self.in_flight = 0
         self.cuts = 0
         """How often the limit was lowered."""
+        self.throttled = 0
+        """Requests that were answered 429."""
         self._clock = clock
         self._sleep = sleep
         self._requests = Bucket(rpm, clock) if rpm else None
@@ -302,6 +304,7 @@ class Throttle:
             if ended is not Ended.FAILURE:
                 self._slow_down(permit, retry_after)
             if ended is Ended.OVERLOAD:
+                self.throttled += 1
                 self._jam()
             if ended is not Ended.OVERLOAD or permit.probe:
                 self._fail(permit)
