@@ -174,6 +174,11 @@ def test_kill_at_random_moments_then_resume(tmp_path: Path, workers: int):
     bound = killed * (20 + 64 * workers)
     assert lost <= bound
     assert doubled <= bound
+    # The budget knows of all that was answered, and of not much more.
+    known = json.loads(boostqa("status", tmp_path / "run", "--json").stdout)
+    booked = known["spending"]["requests"] + known["left_open"]["requests"]
+    assert stats["answered"] - 0.5 < booked
+    assert known["left_open"]["requests"] <= bound
     assert not list((tmp_path / "run").rglob("*.tmp"))
 
 

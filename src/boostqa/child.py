@@ -22,6 +22,7 @@ from boostqa.errors import BoostQAError
 from boostqa.llm.batch_state import batch_folder
 from boostqa.llm.budget import Account, Amount, Ask, Grant
 from boostqa.llm.clients import Address, Batches, Clients, Endpoint, spare_collector
+from boostqa.llm.leases import Meter, meter_path
 from boostqa.llm.ledger import LedgerWriter
 from boostqa.llm.ledger_files import Index, index_path
 from boostqa.llm.lines import Totals
@@ -92,6 +93,10 @@ async def open_worker(
         return bytes.fromhex(key) in writer.places or (index is not None and index.lookup(key) is not None)
 
     stack.push_async_callback(account.close)
+    place = None if offline else meter_path(run.root, setup.name)
+    if place is not None:
+        account.meter = Meter(place)
+        stack.callback(account.meter.close)
     clients = await stack.enter_async_context(
         Clients(
             {} if offline else models,

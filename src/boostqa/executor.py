@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from contextlib import AsyncExitStack, suppress
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -18,6 +19,7 @@ from boostqa.child import Load, Setup, Usage, load_of, open_worker, pack, unpack
 from boostqa.errors import BoostQAError, ContractError
 from boostqa.llm.budget import Account, Amount, Ask, Governor, Grant
 from boostqa.llm.clients import Endpoint
+from boostqa.llm.leases import meter_path, read_meter
 from boostqa.llm.lines import Totals
 from boostqa.schedule import Task
 from boostqa.worker import Worker
@@ -87,16 +89,18 @@ class ProcessExecutor:
         self._governor = governor
         self._count = workers
         self._children: list[_Child] = []
-        self._reported: dict[str, Amount] = {}
-        """What each worker has booked with the governor since it was started."""
-        self._past = Usage()
+        self._booked: dict[str, Amount] = {}
+        """What the governor has booked for each worker, those before it of the same name included."""
+        self._past_records = 0
         self._past_models: dict[str, Totals] = {}
-        """What processes that died had done, as of their last tick; their budgets as the governor booked them."""
+        """What processes that died had done, as of their last tick."""
+        self._dead: dict[str, Amount] = {}
+        """What the governor had booked for each name when a process of that name last died."""
 
     @property
     def usage(self) -> Usage:
         """What all processes did so far, as of their last tick."""
-        total = self._past
+        total = Usage(records=self._past_records, amount=sum(self._dead.values(), Amount()))
         for child in self._children:
             total = Usage(
                 records=total.records + child.usage.records, amount=total.amount + child.usage.amount
@@ -158,19 +162,18 @@ class ProcessExecutor:
 
     def answer(self, message: Ask) -> Grant:
         """The governor's answer to a worker."""
-        self._reported[message.account] = self._reported.get(message.account, Amount()) + message.used
+        self._booked[message.account] = self._booked.get(message.account, Amount()) + message.used
         return self._governor.ask(message)
 
     def lost(self, name: str) -> None:
-        """A worker died: its lease counts as spent until the ledger says better at the next start."""
-        before = self._governor.spent
-        self._governor.lost(name)
-        booked = self._reported.pop(name, Amount()) + (self._governor.spent - before)
+        """A worker died: what it had on the wire counts as spent until the ledger says better at the next start."""
+        before, spent = self._booked.get(name, Amount()), self._governor.spent
+        place = meter_path(Path(self._setup.root), name)
+        self._governor.lost(name, None if place is None else read_meter(place) - before)
+        self._booked[name] = self._dead[name] = before + (self._governor.spent - spent)
         for child in self._children:
             if child.name == name:
-                self._past = Usage(
-                    records=self._past.records + child.usage.records, amount=self._past.amount + booked
-                )
+                self._past_records += child.usage.records
                 for model, part in child.load.models.items():
                     self._past_models.setdefault(model, Totals()).merge(part)
                 child.usage, child.load = Usage(), Load()

@@ -21,8 +21,9 @@ from boostqa.errors import BoostQAError, Interrupted, UserError
 from boostqa.executor import LocalExecutor, ProcessExecutor
 from boostqa.identity import digest_bytes
 from boostqa.llm.batch_state import Store, batch_folder, sweep
-from boostqa.llm.budget import Governor, Limits
+from boostqa.llm.budget import Amount, Governor, Limits
 from boostqa.llm.clients import Address
+from boostqa.llm.leases import begin
 from boostqa.llm.ledger_files import index_run, spent
 from boostqa.metrics import Watched, serving
 from boostqa.pipeline import entries
@@ -166,8 +167,7 @@ async def _run(
     limits: Limits,
 ) -> None:
     recipe, run = runner.recipe, runner.run
-    governor = Governor(limits, spent(run.root), _hours(run))
-    index_run(run.root, options.reuse).close()
+    governor = _governor(run, options, limits)
     setup = Setup(root=str(run.root), recipe=recipe.model_dump(mode="json"), addresses=addresses)
     executor = (
         ProcessExecutor(setup, governor, options.workers)
@@ -193,6 +193,17 @@ async def _run(
         index = index_run(run.root, options.reuse)
         sweep(batches, lambda key: index.lookup(key) is not None)
         index.close()
+
+
+def _governor(run: Run, options: Options, limits: Limits) -> Governor:
+    """The budgets with all that earlier starts spent, or may have: calls that a kill broke off, batches under way."""
+    ledger = spent(run.root)
+    index = index_run(run.root, options.reuse)
+    batches = Store(batch_folder(run.root))
+    owed = [batches.owed(state, lambda key: index.lookup(key) is not None) for state in batches.states()]
+    index.close()
+    unsettled = begin(run.root, ledger) + sum((part for found in owed for part in found.values()), Amount())
+    return Governor(limits, ledger + unsettled, _hours(run), unsettled=unsettled)
 
 
 @contextmanager

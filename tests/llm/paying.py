@@ -11,11 +11,13 @@ import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from boostqa.llm.budget import Account, Ask, Governor, Grant, Limits
 from boostqa.llm.clients import Clients
 from boostqa.llm.config import ModelConfig
 from boostqa.llm.http import AiohttpTransport, Response
+from boostqa.llm.leases import Meter, begin, meter_path
 from boostqa.llm.ledger import LedgerWriter, current_journal, current_record
-from boostqa.llm.ledger_files import Index, index_path, index_run
+from boostqa.llm.ledger_files import Index, index_path, index_run, spent
 from boostqa.llm.model import Message, Request
 
 PLACE = ("round-1", "synthesize", "write")
@@ -41,7 +43,16 @@ def request_of(n: int) -> Request:
 
 
 async def pay(url: str, run: Path, requests: int, shard: int) -> None:
+    booked = spent(run)
     index_run(run)
+    governor = Governor(Limits(), booked + begin(run, booked))
+
+    async def ask(message: Ask) -> Grant:
+        return governor.ask(message)
+
+    account, place = Account("worker-0", ask), meter_path(run, "worker-0")
+    assert place is not None
+    account.meter = Meter(place)
     config = ModelConfig.model_validate(
         {
             "base_url": url,
@@ -52,7 +63,10 @@ async def pay(url: str, run: Path, requests: int, shard: int) -> None:
         }
     )
     transport = Noting(256, run / "arrived")
-    async with LedgerWriter() as writer, Clients({"m": config}, transport=transport) as clients:
+    async with (
+        LedgerWriter() as writer,
+        Clients({"m": config}, transport=transport, account=account) as clients,
+    ):
         index, model = Index(index_path(run)), clients.model("m", "teacher")
         starts = iter(range(0, requests, shard))
 

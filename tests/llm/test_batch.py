@@ -17,12 +17,12 @@ from typing import Any
 import msgspec
 import pytest
 
-from boostqa.errors import ProviderStop, StorageStop, UserError
-from boostqa.llm import batch, batch_api, batch_state
+from boostqa.errors import BudgetStop, ProviderStop, StorageStop, UserError
+from boostqa.llm import batch, batch_api, batch_end, batch_state
 from boostqa.llm.batch import BatchTransport, Pace
 from boostqa.llm.batch_api import ApiError, Batch, places
 from boostqa.llm.batch_state import State, Store
-from boostqa.llm.budget import Account, Governor, Limits
+from boostqa.llm.budget import Account, Amount, Governor, Limits
 from boostqa.llm.check import probe_endpoint, reach_endpoint
 from boostqa.llm.clients import Batches, Clients
 from boostqa.llm.config import BatchSettings, ModelConfig
@@ -304,6 +304,44 @@ def test_a_call_whose_caller_was_cancelled_is_taken_from_its_batch_when_it_is_as
     assert (found["batches"], found["requests"]) == (1, 2)
 
 
+def test_a_batch_under_way_is_booked_at_the_next_start_and_its_calls_need_no_second_reservation(
+    tmp_path: Path,
+) -> None:
+    async def go(server: FakeServer) -> None:
+        settings = config(server, prices=PRICES, retries=0)
+        requests = [request(n) for n in range(6)]
+        asking = asyncio.create_task(ask(tmp_path, settings, requests))
+        while not [state for state in states(tmp_path) if state.step == "created"]:
+            await asyncio.sleep(0.01)
+        asking.cancel()
+        await asyncio.gather(asking, return_exceptions=True)
+        store = Store(tmp_path / "ledger" / "batches")
+        (state,) = store.states()
+        owed = sum(store.owed(state, lambda _: False).values(), Amount())
+        assert (owed.requests, owed.money > 0, owed.tokens > 6 * 1024) == (6, True, True)
+        assert store.owed(state, lambda key: key == state.keys[0]).keys() == set(state.keys[1:])
+        # The next start has just enough for what is under way.
+        governor = Governor(Limits(requests=6, money=owed.money, currency="USD"), owed, unsettled=owed)
+
+        async def grant(message: Any) -> Any:
+            return governor.ask(message)
+
+        with pytest.raises(
+            BudgetStop, match=r"spent, at most 0.65.* of it by calls that a kill broke off or in batches"
+        ):
+            await ask(tmp_path / "other", settings, [request(9)], Account("b", grant))
+        account = Account("a", grant)
+        replies = await ask(tmp_path, settings, requests, account)
+        await account.close()
+        assert all(reply.ok for reply in replies)
+        assert governor.spent.requests == 6
+        assert spent(tmp_path).money < owed.money / 2
+        assert governor.spent.money == pytest.approx(spent(tmp_path).money)
+        assert store.states() == []
+
+    assert serve(go, seconds=0.4)["batches"]["requests"] == 6
+
+
 KEY = "0" * 32
 ANSWER = b'{"custom_id":"%s","response":{"status_code":200,"body":{}}}\n' % KEY.encode()
 
@@ -351,7 +389,7 @@ class Provider:
 async def one_call(provider: Any, folder: Path, pace: Pace, **settings: Any) -> Response:
     """What becomes of one call through a batch of its own; a start that does not end fails the test."""
     plan = BatchSettings.model_validate({"wait": 0.0, "poll": 0.01, **settings})
-    transport = BatchTransport("m", provider, folder, plan, patience=0.2, pace=pace)
+    transport = BatchTransport("m", provider, folder, plan, pace=msgspec.structs.replace(pace, patience=0.2))
     try:
         async with asyncio.timeout(10):
             await transport.open()
@@ -518,7 +556,7 @@ def test_a_disk_that_fails_stops_the_run_by_name(
         "read_bytes": (Path, "read_bytes"),  # at the upload
         "unlink": (Path, "unlink"),  # of what was uploaded, after the creation
         "replace": (Path, "replace"),  # notes and results
-        "readline": (batch_api, "result_at"),  # answers
+        "readline": (batch_end, "result_at"),  # answers
     }[where]
     monkeypatch.setattr(target, name, fail)
 

@@ -16,7 +16,8 @@ from pathlib import Path
 
 import pytest
 
-from boostqa.llm.ledger_files import entries
+from boostqa.llm.leases import left_open
+from boostqa.llm.ledger_files import entries, spent
 from world import Server, fake_server
 
 KILLS = int(os.environ.get("BOOSTQA_KILLS", "10"))
@@ -85,6 +86,10 @@ def test_kills_lose_nothing_double_nothing_and_pay_little_twice(tmp_path: Path) 
     assert sorted(int(n) for n, _, _ in results) == list(range(requests))  # nothing lost
     assert {key for _, key, _ in results} == set(lines)
     assert all(int(size) > 4000 for _, _, size in results)
+    # The budget: what was answered is booked, and of what was on the wire at a kill not more than there could be.
+    booked, left = spent(run), left_open(run, spent(run))
+    assert stats["answered"] - 0.5 < booked.requests + left.requests <= requests + 256 * KILLS
+    assert 0 < left.money <= left.requests * 600 * 2e-6 * 1.5
     # Sent again: what was in flight at a kill and so never answered, and what was answered but not yet recorded.
     again = stats["requests"] - requests
     unanswered = stats["requests"] - stats["answered"]
@@ -95,5 +100,5 @@ def test_kills_lose_nothing_double_nothing_and_pay_little_twice(tmp_path: Path) 
     beyond = [twice for twice, most in zip(lost, allowed, strict=True) if twice > most]
     print(
         f"\n{KILLS} kills in {requests:,} requests: {unanswered} in flight, {sum(paid_twice)} answered but not recorded, "
-        f"{sum(lost)} of them had arrived (allowed {sum(allowed):.0f}, most at one kill {max(lost)}, beyond {beyond})"
+        f"booked for them: {left.requests:.0f} calls; {sum(lost)} of them had arrived (allowed {sum(allowed):.0f}, most at one kill {max(lost)}, beyond {beyond})"
     )

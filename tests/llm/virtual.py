@@ -127,6 +127,8 @@ class LimitedServer:
 class SimTransport:
     """`Transport` to simulated servers by the beginning of their address."""
 
+    durable = False
+
     def __init__(self, servers: Mapping[str, SlotServer | LimitedServer | FaultyServer]) -> None:
         self.servers = servers
 

@@ -20,29 +20,28 @@ import asyncio
 import os
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from pathlib import Path
 from typing import TypeVar
 from urllib.parse import urlsplit
 
 import msgspec
 
-from boostqa.errors import ProviderStop, StorageStop
+from boostqa.errors import ProviderStop
 from boostqa.llm.batch_api import (
     FINAL,
     ApiError,
     Batch,
     BatchApi,
     DownError,
-    End,
     Wanted,
     patiently,
     places,
-    rest_of,
     write_input,
 )
+from boostqa.llm.batch_end import End, LateError, rest_of, told
 from boostqa.llm.batch_state import State, Store, Sweeper
+from boostqa.llm.budget import Amount
 from boostqa.llm.config import BatchSettings
 from boostqa.llm.http import Response
 from boostqa.llm.ledger_files import storage
@@ -58,6 +57,8 @@ class Pace(msgspec.Struct, frozen=True, kw_only=True):
     first_poll: float = 5.0
     settle: float = 30.0
     """After an attempt to create a batch: how long it may stay unseen in the provider's list."""
+    patience: float = 120.0
+    """Without any success, after which the endpoint counts as down."""
     jammed: float = 3600.0
     """After which an endpoint that says nothing but 429 counts as down; limits per hour have passed by then."""
     grace: float = 3600.0
@@ -85,8 +86,8 @@ class BatchTransport:
         api: the provider's calls.
         folder: of the run's batches; shared by all its processes.
         settings: how much is collected and how often is asked.
-        patience: seconds without any success after which the endpoint counts as down.
         paid: whether the ledger has the answer to a key.
+        bound: most that the call with this body can use.
         pace: see there.
     """
 
@@ -99,21 +100,23 @@ class BatchTransport:
         folder: Path,
         settings: BatchSettings,
         *,
-        patience: float = 120.0,
         paid: Callable[[str], bool] = lambda _: False,
+        bound: Callable[[bytes], Amount] = lambda _: Amount(),
         pace: Pace | None = None,
     ) -> None:
         self._name = name
         self._api = api
         self._store = Store(folder)
         self._settings = settings
-        self._patience = patience
         self._paid = paid
+        self._bound = bound
         self._pace = pace or Pace()
         self._open: dict[str, _Job] = {}
         """Batches that collect, by endpoint."""
         self._known: dict[str, _Job] = {}
         """Batches of earlier starts, and those whose caller was cancelled, by the keys that nobody waits for."""
+        self._owed: dict[str, Amount] = {}
+        """Of those of earlier starts: what the budget was charged for them at this start."""
         self._sweeper = Sweeper(self._store, paid)
         self._running: set[asyncio.Task[None]] = set()
         self._handing = asyncio.Semaphore(64)
@@ -144,6 +147,7 @@ class BatchTransport:
             self._sweeper.add(state, places(self._store.output(state), paid=True))
         job = _Job(state)
         self._known.update((key, job) for key in left)
+        self._owed.update(self._store.owed(state, self._paid))
 
     async def _settled(self, state: State) -> State | None:
         """The batch once it is certain that it exists; None where it does not, and nothing was paid."""
@@ -208,6 +212,10 @@ class BatchTransport:
             with storage(self._store.folder):
                 return end.of(key)
 
+    def booked(self, key: str) -> Amount | None:
+        """See `Transport.booked`."""
+        return self._owed.pop(key, None)
+
     async def close(self) -> None:
         """Let go. Batches under way stay so at the provider; the next start attaches to them."""
         for task in self._running:
@@ -253,8 +261,10 @@ class BatchTransport:
         """From the collected calls to a batch that runs, then to its end."""
         state, store = job.state, self._store
         state.keys = list(job.lines)
-        with _told(job, state), storage(self._store.folder):
+        with told(job.end, state), storage(self._store.folder):
             async with store.alone(state.id):
+                bounds = map(self._bound, job.lines.values())
+                state.bounds = [(bound.money, bound.tokens) for bound in bounds]
                 lines = [Wanted(key, state.endpoint, msgspec.Raw(body)) for key, body in job.lines.items()]
                 job.lines = {}
                 await asyncio.to_thread(write_input, store.input(state), iter(lines))
@@ -299,10 +309,12 @@ class BatchTransport:
     async def _follow(self, job: _Job) -> None:
         """Poll a batch to its end, fetch what it made, and tell those who wait."""
         state = job.state
-        with _told(job, state), storage(self._store.folder):
+        with told(job.end, state), storage(self._store.folder):
             if state.step == "done":
                 path = self._store.output(state)
-                _end(job, End(path=path, where=places(path), detail="no line in the batch's results"))
+                job.end.set_result(
+                    End(path=path, where=places(path), detail="no line in the batch's results")
+                )
                 return
             batch = await self._over(state)
             rest = rest_of(batch, self._settings.poll)
@@ -321,7 +333,7 @@ class BatchTransport:
         """Poll a batch until it is over.
 
         Raises:
-            _LateError: when the provider has not ended it long after its window, or uses a word that we do not know.
+            LateError: when the provider has not ended it long after its window, or uses a word that we do not know.
         """
         delay = min(self._pace.first_poll, self._settings.poll)
         longest = self._settings.seconds + self._pace.grace
@@ -329,7 +341,7 @@ class BatchTransport:
         while (batch := await self._patiently(lambda: self._api.get(state.batch_id))).state not in FINAL:
             left = deadline - time.monotonic()
             if left <= 0:
-                raise _LateError(
+                raise LateError(
                     f"batch {state.batch_id} is {batch.status!r} at the provider {longest / 3600:.3g} hours after its "
                     f"creation (window {self._settings.window}): end it there, or, to have its calls sent "
                     f"again, remove {self._store.note(state)}"
@@ -354,47 +366,4 @@ class BatchTransport:
 
     async def _patiently(self, call: Callable[[], Awaitable[T]]) -> T:
         delays = (min(1.0, self._pace.first_poll), max(1.0, self._settings.poll))
-        return await patiently(call, delays, self._patience, self._pace.jammed)
-
-
-class _LateError(Exception):
-    """The provider does not end a batch."""
-
-
-@contextmanager
-def _told(job: _Job, state: State) -> Iterator[None]:
-    """Whatever ends the work on a batch, those who wait for it are told."""
-    try:
-        yield
-    except ApiError as error:
-        if error.status == 404 and state.step in ("created", "done"):
-            gone = f"the provider does not know batch {state.batch_id} any more: {error}"
-            end = End(kind="cut", detail=gone, sent=True)
-        elif error.status in (401, 402, 403):
-            end = End(reply=Response(error.status, error.body))
-        elif error.status == 413:
-            end = End(
-                kind="batch", detail=f"{error}; the provider takes less at once: lower `batch.megabytes`"
-            )
-        else:
-            end = End(
-                kind="batch", detail=f"{error}; is there a Batch API? Else leave out `transport: batch`"
-            )
-        _end(job, end)
-    except DownError as error:
-        kept = f"{error}; what was sent is not lost, the next start attaches to it"
-        _end(job, End(kind="batch", detail=kept))
-    except _LateError as error:
-        _end(job, End(kind="batch", detail=str(error)))
-    except StorageStop as error:
-        if not job.end.done():
-            job.end.set_exception(error)
-            job.end.exception()  # marks it as seen
-    except asyncio.CancelledError:
-        job.end.cancel()
-        raise
-
-
-def _end(job: _Job, end: End) -> None:
-    if not job.end.done():
-        job.end.set_result(end)
+        return await patiently(call, delays, self._pace.patience, self._pace.jammed)

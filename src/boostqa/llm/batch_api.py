@@ -22,7 +22,7 @@ from urllib.request import getproxies, proxy_bypass
 
 import msgspec
 
-from boostqa.llm.http import MAX_BODY, Kind, Response, WireError
+from boostqa.llm.http import MAX_BODY, Response
 
 if TYPE_CHECKING:
     import aiohttp
@@ -36,9 +36,6 @@ _RETRIED = frozenset({408, 409, 425, 429})
 _CALL_S, _FILE_S = 600.0, 6 * 3600.0
 """Longest that a call may take, and the transfer of a file."""
 _PAGES = 50
-_FULL = ("token_limit_exceeded", "rate_limit_exceeded", "request_limit_exceeded")
-"""Codes of a batch that was refused only because others are queued."""
-_EMPTY = ("insufficient_quota", "billing_hard_limit_reached", "billing_limit_reached")
 
 
 class ApiError(Exception):
@@ -328,57 +325,3 @@ def _read(line: bytes) -> Result | None:
         return _result.decode(line)
     except (msgspec.DecodeError, UnicodeDecodeError):
         return None
-
-
-class End(msgspec.Struct, frozen=True, kw_only=True):
-    """What a batch came to."""
-
-    path: Path | None = None
-    where: dict[str, int] = {}
-    """Key -> where its line begins in the file at `path`."""
-    reply: Response | None = None
-    """For those without a line: as if the provider had answered this,"""
-    kind: Kind = "cut"
-    """or else a failure of the wire."""
-    detail: str = ""
-    sent: bool = False
-
-    def of(self, key: str) -> Response:
-        """The answer to one call. Raises `WireError` where there is none."""
-        at = self.where.get(key)
-        result = None if at is None or self.path is None else result_at(self.path, at)
-        if result is None:
-            if self.reply is not None:
-                return self.reply
-            raise WireError(self.kind, self.detail, sent=self.sent)
-        answer = result.answer()
-        if answer is not None:
-            return answer
-        if "expired" in result.code:
-            raise WireError(
-                "expired", f"{result.code}: the batch ended before this request's turn", sent=False
-            )
-        if "cancel" in result.code:
-            raise WireError("batch", f"{result.code}: the batch was cancelled at the provider", sent=False)
-        said = (result.error.message if result.error else "") or "no answer and no reason"
-        return Response(500, msgspec.json.encode({"error": {"code": result.code, "message": said}}))
-
-
-def rest_of(batch: Batch, poll: float) -> End:
-    """What becomes of the calls of a finished batch that have no line in its results."""
-    if batch.state == "expired":
-        return End(kind="expired", detail=f"batch {batch.id} ended before this request's turn")
-    if batch.state == "cancelled":
-        why = f"batch {batch.id} was cancelled at the provider; a new start sends what it left again"
-        return End(kind="batch", detail=why)
-    if batch.state == "completed":
-        return End(kind="cut", detail=f"batch {batch.id} has no line for this request", sent=True)
-    said = "; ".join(f"{code}: {message}" for code, message in batch.problems) or "no reason given"
-    codes = {code for code, _ in batch.problems}
-    if codes & set(_EMPTY):
-        error = {"error": {"code": "insufficient_quota", "message": said}}
-        return End(reply=Response(429, msgspec.json.encode(error)))
-    if codes & set(_FULL):
-        error = {"error": {"code": "queue_full", "message": said}}
-        return End(reply=Response(429, msgspec.json.encode(error), retry_after=str(poll)))
-    return End(kind="batch", detail=f"batch {batch.id} failed as a whole: {said}")

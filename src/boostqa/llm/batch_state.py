@@ -18,6 +18,7 @@ from typing import Literal
 import msgspec
 
 from boostqa.llm.batch_api import places
+from boostqa.llm.budget import Amount
 from boostqa.llm.ledger_files import storage
 
 Step = Literal["prepared", "uploaded", "created", "done"]
@@ -36,6 +37,8 @@ class State(msgspec.Struct, kw_only=True):
     endpoint: str
     """Path after the host, as in `/v1/chat/completions`."""
     keys: list[str]
+    bounds: list[tuple[float, float]] = []
+    """Most that each of them can cost: money and tokens, in the order of `keys`."""
     model: str = ""
     """Name in the recipe's `models`, for people."""
     step: Step = "prepared"
@@ -80,6 +83,18 @@ class Store:
                 os.fsync(folder)
             finally:
                 os.close(folder)
+
+    def owed(self, state: State, paid: Callable[[str], bool]) -> dict[str, Amount]:
+        """Most that the calls of a batch may be billed and are not in the ledger, by key."""
+        if state.step == "prepared":  # nothing was started
+            return {}
+        bounds = dict(zip(state.keys, state.bounds, strict=False))
+        keys = places(self.output(state), paid=True) if state.step == "done" else state.keys
+        return {
+            key: Amount(money=bounds[key][0], tokens=bounds[key][1], requests=1)
+            for key in keys
+            if key in bounds and not paid(key)
+        }
 
     def note(self, state: State) -> Path:
         """What is known about a batch."""

@@ -12,10 +12,14 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from boostqa.errors import BudgetStop
+
+if TYPE_CHECKING:
+    from boostqa.llm.leases import Meter
 
 INFINITE = float("inf")
 _DUST = 1e-9
@@ -96,7 +100,10 @@ class Grant(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Governor:
-    """Keeps what is left of the budgets. `spent` and `hours` are what earlier starts of the run used."""
+    """Keeps what is left of the budgets. `spent` and `hours` are what earlier starts of the run used.
+
+    `unsettled` is the part of `spent` that no ledger tells: an upper bound of what was on its way when a start ended.
+    """
 
     def __init__(
         self,
@@ -104,11 +111,13 @@ class Governor:
         spent: Amount | None = None,
         hours: float = 0.0,
         *,
+        unsettled: Amount | None = None,
         slices: int = 16,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.limits = limits
         self.spent = spent or Amount()
+        self._unsettled = unsettled or Amount()
         self._leased: dict[str, Amount] = {}
         self._slices = slices
         self._hours = hours
@@ -149,7 +158,7 @@ class Governor:
         return Grant(amount=amount, seconds_left=seconds)
 
     def lost(self, account: str, used: Amount | None = None) -> None:
-        """An account died without a word: book `used` if the ledger tells it, else its whole lease."""
+        """An account died without a word: book `used` on top of what it has told, else its whole lease."""
         lease = self._leased.pop(account, Amount())
         self.spent += lease if used is None else used
 
@@ -168,6 +177,10 @@ class Governor:
         spent = self.hours if lacking == "hours" else getattr(self.spent, lacking)
         unit = f" {self.limits.currency}" if lacking == "money" and self.limits.currency else ""
         reserved = "" if lacking == "hours" else " and the next call could pass the limit"
+        unsettled = 0.0 if lacking == "hours" else getattr(self._unsettled, lacking)
+        if unsettled:
+            open_ = f"at most {_number(unsettled)}{unit} of it by calls that a kill broke off or in batches"
+            reserved = f", {open_}{reserved}"
         return (
             f"budget.{lacking} = {_number(limit)}{unit} is used up: {_number(spent)}{unit} spent{reserved}; "
             f"raise budget.{lacking} in the recipe and run the same command again to go on"
@@ -191,6 +204,8 @@ class Account:
         self.name = name
         self.used = Amount()
         """All that this account has used."""
+        self.meter: Meter | None = None
+        """Where it is kept for the next start what is used and on the wire; None where nobody will ask."""
         self._ask = ask
         self._clock = clock
         self._free = Amount()
@@ -239,6 +254,12 @@ class Account:
         self._deadline = self._clock() + grant.seconds_left
         self._free = self._free + grant.amount
         return grant
+
+    def release(self, booked: Amount) -> None:
+        """Take back what the governor booked at the start for a call that is now made, and will reserve for itself."""
+        if self._ask is not None:
+            self._free = self._free + booked
+            self._unreported -= booked
 
     def settle(self, reserved: Amount, used: Amount) -> None:
         """Give back the reservation of a call and book what it used (nothing, if it was never sent)."""

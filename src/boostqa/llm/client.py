@@ -184,8 +184,11 @@ class Client:
         body = _encoder.encode(_BODIES[kind](self._dialect, self._policy, request))
         if journal is not None:
             journal.check()
-        upper = self._upper(request, body)
+        upper = upper_bound(self._prices, body, request.max_tokens)
         reserved, sent = upper, Sent()
+        booked = self._sender.booked(key)
+        if booked is not None:
+            self._account.release(booked)
         await self._account.reserve(upper)
 
         async def reserve(in_flight: int) -> None:
@@ -205,6 +208,7 @@ class Client:
             body=body,
             tokens=len(body) / 4 + request.max_tokens,
             key=key,
+            upper=upper,
             prefix=request.messages[0].content if request.messages else (request.prompt or "")[:256],
         )
         try:
@@ -222,18 +226,12 @@ class Client:
                 line = self._line(kind, request, key, sent, used=used, upper=upper, price=price)
                 written = journal.add(line)
             self._account.settle(reserved, used)
+            if self._account.meter is not None:
+                self._account.meter.add(used)
+                self._account.meter.add(upper, -sent.metered)
         if written is not None:
             await written
         return Known(sent.raw, sent.error, key, False)
-
-    def _upper(self, request: Request, body: bytes) -> Amount:
-        """Most that one answer to `request` can use."""
-        prompt = len(body) / _BYTES_PER_TOKEN + 64
-        return Amount(
-            money=upper_cost(self._prices, prompt, request.max_tokens),
-            tokens=prompt + request.max_tokens,
-            requests=1,
-        )
 
     def _used(self, sent: Sent, upper: Amount, body: bytes, price: float | None) -> Amount:
         """What a call used; tries without an answer count in full, missing token counts by the bytes."""
@@ -282,6 +280,23 @@ class Client:
             used_money=used.money,
             used_tokens=used.tokens,
         )
+
+
+def upper_bound(prices: Prices | None, body: bytes, limit: int) -> Amount:
+    """Most that one answer to `body` can use, of which at most `limit` tokens are generated."""
+    prompt = len(body) / _BYTES_PER_TOKEN + 64
+    return Amount(money=upper_cost(prices, prompt, limit), tokens=prompt + limit, requests=1)
+
+
+class _Limit(msgspec.Struct):
+    max_tokens: int | None = None
+    max_completion_tokens: int | None = None
+
+
+def body_bound(prices: Prices | None, body: bytes) -> Amount:
+    """The same, with the limit as the body has it."""
+    said = msgspec.json.decode(body, type=_Limit)
+    return upper_bound(prices, body, said.max_tokens or said.max_completion_tokens or 0)
 
 
 def abilities_of(config: ModelConfig) -> Abilities:

@@ -22,7 +22,7 @@ from boostqa.llm.batch import BatchTransport, Pace
 from boostqa.llm.batch_api import BatchApi
 from boostqa.llm.batch_state import Store, stranded
 from boostqa.llm.budget import Account
-from boostqa.llm.client import Client, Known
+from boostqa.llm.client import Client, Known, body_bound
 from boostqa.llm.config import ModelConfig
 from boostqa.llm.http import AiohttpTransport, Transport
 from boostqa.llm.prices import prices_of
@@ -183,6 +183,7 @@ class Clients:
                 patience=Patience(
                     timeout=config.timeout, retries=config.retries, backoff=self._backoff, hedge=config.hedge
                 ),
+                meter=self._account.meter,
             )
             self._senders[name] = sender
             prices = prices_of(name, config)
@@ -225,9 +226,9 @@ class Clients:
             BatchApi(config.urls[0], key),
             self._batches.folder,
             config.batch,
-            patience=config.give_up_after,
             paid=self._batches.paid,
-            pace=self._batches.pace,
+            bound=partial(body_bound, prices_of(name, config)),
+            pace=msgspec.structs.replace(self._batches.pace, patience=config.give_up_after),
         )
         self._batched.append(transport)
         await transport.open()

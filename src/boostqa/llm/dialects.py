@@ -311,3 +311,26 @@ def _number(value: Any) -> float:
 def _short(value: Any, limit: int = 200) -> str:
     text = _text(value) if isinstance(value, str) else json.dumps(value, default=str)
     return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def read_error(body: bytes) -> tuple[str, str]:
+    """(code, message) of an error body in any of the forms in use."""
+    text = body[:2000].decode("utf-8", "replace").strip()
+    try:
+        data = msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return "", " ".join(text.split())[:300] or "(empty body)"
+    error = data.get("error", data) if isinstance(data, dict) else data
+    if not isinstance(error, dict):
+        return "", str(error)[:300]
+    code = error.get("code") or error.get("type") or ""
+    message = error.get("message") or error.get("detail") or text
+    return (code if isinstance(code, str) else ""), str(message)[:500]
+
+
+def unknown_model(status: int, code: str, message: str) -> bool:
+    """Whether an error says that the endpoint does not have the model."""
+    text = message.lower()
+    return code == "model_not_found" or (
+        status in {400, 404} and "model" in text and ("not exist" in text or "not found" in text)
+    )

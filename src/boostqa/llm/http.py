@@ -17,6 +17,8 @@ from urllib.request import getproxies, proxy_bypass
 
 import msgspec
 
+from boostqa.llm.budget import Amount
+
 if TYPE_CHECKING:
     import aiohttp
     from yarl import URL
@@ -73,6 +75,10 @@ class Transport(Protocol):
         Raises:
             WireError: when there is no whole answer within `timeout` seconds.
         """
+        ...
+
+    def booked(self, key: str) -> Amount | None:
+        """Most that a call which is on its way since an earlier start may cost, once; asked where `durable`."""
         ...
 
     async def close(self) -> None:
@@ -141,6 +147,9 @@ class AiohttpTransport:
         bypass = not parts.hostname or proxy_bypass(parts.netloc) or proxy_bypass(parts.hostname)
         self._targets[url] = found = (URL(url), None if bypass else self._proxies.get(parts.scheme))
         return found
+
+    def booked(self, key: str) -> None:
+        """Nothing survives here."""
 
     async def close(self) -> None:
         """Close all connections."""

@@ -19,8 +19,10 @@ from contextlib import suppress
 import msgspec
 
 from boostqa.errors import BudgetStop, ProviderStop
-from boostqa.llm.dialects import BodyError, read_reply
+from boostqa.llm.budget import Amount
+from boostqa.llm.dialects import BodyError, read_error, read_reply, unknown_model
 from boostqa.llm.http import Response, Transport, WireError
+from boostqa.llm.leases import Meter
 from boostqa.llm.lines import RawReply
 from boostqa.llm.replicas import Replica, Replicas
 from boostqa.llm.throttle import ClosedError, DownError, Ended, Permit, ShutError
@@ -53,6 +55,8 @@ class Sent(msgspec.Struct, kw_only=True):
     """Requests that were sent, except those answered 429."""
     unanswered: int = 0
     """Tries that may have been billed though no answer came."""
+    metered: int = 0
+    """Requests for which the meter holds the upper bound."""
     sent_at: float = 0.0
     """Seconds since 1970 UTC when the last try was sent."""
     seconds: float = 0.0
@@ -93,6 +97,8 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     key: str
     """Of the call in the ledger; sent as `Idempotency-Key`, so that whoever stands between (a proxy, a test server)
     can tell a repeat from another sample of the same question."""
+    upper: Amount = Amount()
+    """Most that one request can use."""
     prefix: str = ""
     """Beginning of the prompt; equal ones go to the same replica, whose cache knows them."""
 
@@ -101,11 +107,19 @@ class Sender:
     """Sends to one model. `place` names the model for messages, such as `models.teacher`."""
 
     def __init__(
-        self, place: str, replicas: Replicas, transport: Transport, *, key: str | None, patience: Patience
+        self,
+        place: str,
+        replicas: Replicas,
+        transport: Transport,
+        *,
+        key: str | None,
+        patience: Patience,
+        meter: Meter | None = None,
     ) -> None:
         self._place = place
         self.replicas = replicas
         self._transport = transport
+        self._meter = None if transport.durable else meter
         self._secret = key
         # Unpacking would cost more than the network between a client and its servers does.
         self._headers = {"Content-Type": "application/json", "Accept-Encoding": "identity"}
@@ -115,6 +129,10 @@ class Sender:
         self._wrong = 0
         self._last_error = ""
         self._given_up = asyncio.Event()
+
+    def booked(self, key: str) -> Amount | None:
+        """What the budget was charged for this call at the start, where a batch of an earlier one holds it; once."""
+        return self._transport.booked(key) if self._transport.durable else None
 
     async def send(self, call: Call, sent: Sent, reserve: Callable[[int], Awaitable[None]]) -> None:
         """Send a call until it is answered or must be given up.
@@ -138,6 +156,9 @@ class Sender:
             if not isinstance(result, _Again):
                 return
             self._last_error = result.reason
+            while self._meter is not None and sent.metered > sent.unanswered:  # not billed
+                sent.metered -= 1
+                self._meter.add(call.upper, -1)
             if result.ended is Ended.OVERLOAD:
                 jammed += 1
                 await self._pause(min(jammed, 5))
@@ -217,6 +238,9 @@ class Sender:
         """One request; fills `sent`. None: failed for good."""
         sent.sent_at = time.time()
         start = time.monotonic()
+        if self._meter is not None:
+            sent.metered += 1
+            self._meter.add(call.upper)
         result: RawReply | _Again | None
         try:
             response = await self._transport.request(
@@ -294,11 +318,11 @@ class Sender:
             self._wrong = 0
             sent.raw = raw
             return raw
-        code, message = _error_of(response)
+        code, message = read_error(response.body)
         if self._secret:
             message = message.replace(self._secret, "***")
         said = f"{replica.url}: HTTP {status}{f' {code}' if code else ''}: {message}"
-        if status in _STOPPING or code == "insufficient_quota" or _unknown_model(status, code, message):
+        if status in _STOPPING or code == "insufficient_quota" or unknown_model(status, code, message):
             remedy = _STOPPING.get(status, "check `model` against the endpoint's list")
             remedy = "check the account" if code == "insufficient_quota" else remedy
             raise ProviderStop(f"{self._place}: {said}; {remedy}, then run the same command again")
@@ -345,34 +369,13 @@ def _merge(sent: Sent, other: Sent) -> None:
     """Add what became of the second request to `sent`."""
     sent.tries += other.tries
     sent.unanswered += other.unanswered
+    sent.metered += other.metered
     if sent.raw is None and other.raw is not None:
         sent.raw, sent.error = other.raw, ""
         sent.sent_at, sent.seconds = other.sent_at, other.seconds
     elif other.raw is not None:  # both were answered at once: one counts, the other is paid as well
         sent.unanswered += 1
     sent.error = sent.error or other.error if sent.raw is None else ""
-
-
-def _error_of(response: Response) -> tuple[str, str]:
-    """(code, message) of an error body in any of the forms in use."""
-    text = response.body[:2000].decode("utf-8", "replace").strip()
-    try:
-        data = msgspec.json.decode(response.body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return "", " ".join(text.split())[:300] or "(empty body)"
-    error = data.get("error", data) if isinstance(data, dict) else data
-    if not isinstance(error, dict):
-        return "", str(error)[:300]
-    code = error.get("code") or error.get("type") or ""
-    message = error.get("message") or error.get("detail") or text
-    return (code if isinstance(code, str) else ""), str(message)[:500]
-
-
-def _unknown_model(status: int, code: str, message: str) -> bool:
-    text = message.lower()
-    return code == "model_not_found" or (
-        status in {400, 404} and "model" in text and ("not exist" in text or "not found" in text)
-    )
 
 
 def _retry_after(value: str) -> float:

@@ -11,7 +11,11 @@ from collections import Counter
 from datetime import UTC, datetime
 from typing import Any
 
+import msgspec
+
 from boostqa.llm.batch_state import Store, batch_folder
+from boostqa.llm.budget import Amount
+from boostqa.llm.leases import left_open
 from boostqa.llm.ledger_files import ledger_files, read_sidecar, scan, totals
 from boostqa.llm.lines import Totals
 from boostqa.pipeline import entries, part_of
@@ -42,6 +46,7 @@ def collect(run: Run) -> dict[str, Any]:
         "segments": run.segments,
         "entries": rows,
         "spending": _spending(sums),
+        "left_open": _left_open(run, sums),
         "batches": _batches(run),
         "accepted": accepted,
         "released": (rows[-1]["counts"] or {}).get("kept"),
@@ -84,8 +89,6 @@ def _entry(run: Run, segment: str, name: str, spending: dict[tuple[str, str, str
 
 
 def _counts_so_far(folder: Any) -> dict[str, Any] | None:
-    import msgspec
-
     shards = folder.done("kept")
     if not shards:
         return None
@@ -104,6 +107,14 @@ def _spending(total: Totals) -> dict[str, Any]:
         "cost": total.cost,
         "currency": "" if total.mixed else total.currency,
     }
+
+
+def _left_open(run: Run, sums: Totals) -> dict[str, float | None]:
+    """Most that calls may have cost which a kill broke off, of which no ledger tells; counts against the budgets."""
+    ledger = Amount(money=sums.used_money, tokens=sums.used_tokens, requests=sums.requests)
+    found = left_open(run.root, None if run.is_running() else ledger)
+    # Where prices are unknown or in several currencies, so is this.
+    return msgspec.structs.asdict(found) | ({} if sums.cost is not None else {"money": None})
 
 
 def _batches(run: Run) -> list[dict[str, Any]]:

@@ -53,6 +53,13 @@ def print_table(numbers: dict[str, Any]) -> None:
         f"{spending['completion_tokens']:,} generated tokens; cost {money(spending['cost'], spending['currency'])}, "
         f"per accepted item {per_item(numbers)}"
     )
+    left = numbers["left_open"]
+    if left["requests"]:
+        console.print(
+            f"{left['requests']:,.0f} calls were broken off by kills and may have cost up to "
+            f"{money(left['money'], spending['currency'])} and {left['tokens']:,.0f} tokens more, "
+            "which counts as spent"
+        )
     console.print(_pace(numbers))
     for batch in numbers["batches"]:
         console.print(
