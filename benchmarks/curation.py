@@ -38,6 +38,7 @@ from boostqa.text import minhash
 from boostqa.text.ngrams import runs, windows, word_ngrams
 from boostqa.text.normalise import words
 from boostqa.text.tokens import blocks
+from boostqa.worker import split
 
 SHARD = 10_000
 WORDS = 323
@@ -171,10 +172,10 @@ class Folder:
         """Rows of a step of one shard."""
         return read_parquet(self.folder.rows(step, shard), columns)
 
-    def batches(self, step: str) -> Iterator[pa.Table]:
+    def batches(self, step: str, columns: list[str] | None) -> Iterator[pa.Table]:
         """Rows of a step, shard by shard."""
         for shard in sorted(self.folder.done(f"state/{step}")):
-            yield read_parquet(self.folder.rows(step, shard))
+            yield read_parquet(self.folder.rows(step, shard), columns)
 
     def state(self, step: str) -> dict[str, Any]:
         """State of a gather."""
@@ -184,7 +185,7 @@ class Folder:
         """There are no earlier entries."""
         return []
 
-    def read_rows(self, name: str, step: str) -> Iterator[pa.Table]:
+    def read_rows(self, name: str, step: str, columns: list[str] | None) -> Iterator[pa.Table]:
         """There are no earlier entries."""
         return iter(())
 
@@ -204,8 +205,7 @@ def decide(paths: list[Path], place: Path, partitions: int = 4) -> dict[str, Any
                 folder.commit_rows(step.name, path.stem, step.run(table, kit), step.rows)
         elif isinstance(step, Shuffle):
             for shard in shards:
-                rows = read_parquet(folder.rows(step.of, shard))
-                folder.commit_split(step.name, shard, rows, step.key, partitions)
+                split(step, shard, folder)
             for part in range(partitions):
                 found = step.reduce(folder.read_split(step.name, shards, part), kit)
                 folder.commit_rows(step.name, f"part-{part:05d}", found, step.rows)
@@ -350,15 +350,12 @@ def memory(count: int) -> None:
             same = rng.random((SHARD, 112)) < 0.9
             values = np.where((np.arange(SHARD) % 10 < 3)[:, None] & same, values, fresh)
             folder.commit_rows("signatures", shard, _rows(values, n), duplicates.rows(14, 112))
-            kit.shard = shard
-            folder.commit_rows("bands", shard, steps[1].run(None, kit), steps[1].rows)  # type: ignore[union-attr,arg-type]
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        shuffle, gather = steps[2], steps[3]
+        shuffle, gather = steps[1], steps[2]
         assert isinstance(shuffle, Shuffle)
         assert isinstance(gather, Gather)
         for shard in shards:
-            rows = read_parquet(folder.rows("bands", shard))
-            folder.commit_split("edges", shard, rows, "key", shuffle.partitions)
+            split(shuffle, shard, folder)
         for part in range(shuffle.partitions):
             rows = folder.read_split("edges", shards, part)
             folder.commit_rows("edges", f"part-{part:05d}", shuffle.reduce(rows, kit), shuffle.rows)

@@ -37,8 +37,8 @@ class MemoryShards:
         table = self.by_step[step][shard]
         return table.select(columns) if columns else table
 
-    def batches(self, step: str) -> Iterable[pa.Table]:
-        return iter(self.by_step[step].values())
+    def batches(self, step: str, columns: list[str] | None) -> Iterable[pa.Table]:
+        return (table.select(columns or table.column_names) for table in self.by_step[step].values())
 
     def state(self, step: str) -> dict[str, Any]:
         return self.by_state[step]
@@ -46,8 +46,9 @@ class MemoryShards:
     def read_states(self, name: str, step: str) -> list[dict[str, Any]]:
         return [c.states[step] for c in self.reads.get(name, []) if step in c.states]
 
-    def read_rows(self, name: str, step: str) -> Iterable[pa.Table]:
-        return iter([t for c in self.reads.get(name, []) for t in c.rows.get(step, [])])
+    def read_rows(self, name: str, step: str, columns: list[str] | None) -> Iterable[pa.Table]:
+        tables = [t for c in self.reads.get(name, []) for t in c.rows.get(step, [])]
+        return (table.select(columns or table.column_names) for table in tables)
 
     def _read(self, name: str, part: str, columns: list[str] | None) -> Iterable[tuple[str, pa.Table]]:
         for i, committed in enumerate(self.reads.get(name, [])):
@@ -130,6 +131,7 @@ def run_stage(
             memory.by_state[step.name] = out.states[step.name] = step.run(kit(""))
         elif isinstance(step, Shuffle):
             rows = pa.concat_tables(memory.by_step[step.of].values())
+            rows = step.split(rows) if step.split else rows
             keys = rows.column(step.key).to_numpy()
             memory.by_step[step.name] = {
                 f"part-{p:05d}": as_rows(

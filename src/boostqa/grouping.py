@@ -42,12 +42,7 @@ def pairs(keys: Hashes, who: Hashes, old: Flags) -> tuple[Hashes, Hashes]:
     import numpy as np
 
     # Most keys stand alone, so these go before the costly sort.
-    order = np.argsort(keys)
-    again = keys[order[1:]] == keys[order[:-1]]
-    shared = np.zeros(len(keys), dtype=bool)
-    shared[1:] = again
-    shared[:-1] |= again
-    keep = order[shared]
+    keep = _company(keys)
     keys, who, old = keys[keep], who[keep], old[keep]
     order = np.lexsort((who, ~old, keys))
     keys, who, old = keys[order], who[order], old[order]
@@ -67,6 +62,22 @@ def pairs(keys: Hashes, who: Hashes, old: Flags) -> tuple[Hashes, Hashes]:
     left, right = np.concatenate(lefts), np.concatenate(rights)
     wanted = ~(old[left] & old[right]) & (who[left] != who[right])
     return distinct(who[left[wanted]], who[right[wanted]])
+
+
+def _company(keys: Hashes) -> Indexes:
+    """Which entries may have a key that another has, too: all that have one, and hardly any more."""
+    import numpy as np
+
+    # Numbers are sorted ten times faster than places by them, so the place takes the key's low bits.
+    bits = np.uint64(len(keys).bit_length())
+    packed = (keys >> bits << bits) | np.arange(len(keys), dtype=np.uint64)
+    packed.sort()
+    upper = packed >> bits
+    again = upper[1:] == upper[:-1]
+    shared = np.zeros(len(keys), dtype=bool)
+    shared[1:] = again
+    shared[:-1] |= again
+    return (packed[shared] & ((np.uint64(1) << bits) - np.uint64(1))).astype(np.int64)
 
 
 def distinct(left: Hashes, right: Hashes) -> tuple[Hashes, Hashes]:

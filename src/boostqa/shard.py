@@ -18,6 +18,7 @@ import secrets
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -284,15 +285,15 @@ class EntryFolder:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        parts = rows.column(key).to_numpy() % partitions
-        sink = pa.BufferOutputStream()
-        groups = []
-        settings = {"compression": "zstd", "compression_level": 1, "use_dictionary": False}
-        with pq.ParquetWriter(sink, rows.schema, **settings) as writer:
-            for partition in range(partitions):
-                part = rows.filter(pa.array(parts == partition))
-                if len(part):
-                    writer.write_table(part, row_group_size=len(part))
+        parts = (rows.column(key).to_numpy() % partitions).astype("uint16")
+        order = parts.argsort(kind="stable")
+        rows, bounds = rows.take(pa.array(order)), parts[order].searchsorted(range(partitions + 1)).tolist()
+        sink, groups = pa.BufferOutputStream(), []
+        # Hashes do not become smaller by packing.
+        with pq.ParquetWriter(sink, rows.schema, compression="none", use_dictionary=False) as writer:
+            for partition, (start, end) in enumerate(pairwise(bounds)):
+                if start < end:
+                    writer.write_table(rows.slice(start, end - start), row_group_size=end - start)
                     groups.append(partition)
             writer.add_key_value_metadata({GROUPS: msgspec.json.encode(groups).decode()})
         put(self.rows(f"{step}.split", shard), sink.getvalue().to_pybytes())

@@ -81,6 +81,10 @@ class Shuffle:
     reduce: Callable[..., Any]
     rows: Mapping[str, str]
     partitions: int = 8
+    split: Callable[[pa.Table], pa.Table] | None = None
+    """Makes the rows that are split out of a shard's rows of `of`; None: these themselves."""
+    columns: tuple[str, ...] | None = None
+    """Columns of the rows of `of` that are looked at; None: all."""
 
 
 @dataclass(frozen=True)
@@ -140,7 +144,7 @@ class Shards(Protocol):
         """See `Kit.rows`."""
         ...
 
-    def batches(self, step: str) -> Iterator[pa.Table]:
+    def batches(self, step: str, columns: list[str] | None) -> Iterator[pa.Table]:
         """See `Kit.batches`."""
         ...
 
@@ -152,7 +156,7 @@ class Shards(Protocol):
         """See `Kit.read_states`."""
         ...
 
-    def read_rows(self, name: str, step: str) -> Iterator[pa.Table]:
+    def read_rows(self, name: str, step: str, columns: list[str] | None) -> Iterator[pa.Table]:
         """See `Kit.read_rows`."""
         ...
 
@@ -223,17 +227,17 @@ class Kit:
         """Rows of an earlier map step of this stage for this very shard."""
         return self.shards.rows(step, self.shard, columns)
 
-    def batches(self, step: str) -> Iterator[pa.Table]:
+    def batches(self, step: str, columns: list[str] | None = None) -> Iterator[pa.Table]:
         """Rows of an earlier map or shuffle step of this stage, all shards, one table a shard."""
-        return self.shards.batches(step)
+        return self.shards.batches(step, columns)
 
     def read_states(self, name: str, step: str) -> list[State]:
         """States of the gather `step` of the entries called `name`."""
         return self.shards.read_states(name, step)
 
-    def read_rows(self, name: str, step: str) -> Iterator[pa.Table]:
+    def read_rows(self, name: str, step: str, columns: list[str] | None = None) -> Iterator[pa.Table]:
         """Rows of `step` of the entries called `name`, one table a shard: such as the incumbents' signatures."""
-        return self.shards.read_rows(name, step)
+        return self.shards.read_rows(name, step, columns)
 
     def read_kept(self, name: str, columns: list[str] | None = None) -> Iterator[tuple[str, pa.Table]]:
         """Kept records as (shard reference, table with the given columns); see `table.py` for both directions."""

@@ -63,9 +63,9 @@ class View:
         """Rows of an earlier step for one shard."""
         return read_parquet(self.folder.rows(step, shard), columns)
 
-    def batches(self, step: str) -> Iterator[pa.Table]:
+    def batches(self, step: str, columns: list[str] | None) -> Iterator[pa.Table]:
         """Rows of an earlier step, shard by shard."""
-        return _rows(self.folder, step)
+        return _rows(self.folder, step, columns)
 
     def state(self, step: str) -> State:
         """State of an earlier gather of this entry."""
@@ -75,10 +75,10 @@ class View:
         """States of a gather of the entries behind `name`."""
         return [cached_state(folder, step) for folder in self._folders(name) if folder.state(step).exists()]
 
-    def read_rows(self, name: str, step: str) -> Iterator[pa.Table]:
+    def read_rows(self, name: str, step: str, columns: list[str] | None) -> Iterator[pa.Table]:
         """Rows of a step of the entries behind `name`."""
         for folder in self._folders(name):
-            yield from _rows(folder, step)
+            yield from _rows(folder, step, columns)
 
     def read_kept(self, name: str, columns: list[str] | None) -> Iterator[tuple[str, pa.Table]]:
         """Kept records behind `name` with their shard references."""
@@ -118,9 +118,9 @@ class View:
         return [EntryFolder(self.run.root / base).kept(shard) for base, shard in split]
 
 
-def _rows(folder: EntryFolder, step: str) -> Iterator[pa.Table]:
+def _rows(folder: EntryFolder, step: str, columns: list[str] | None) -> Iterator[pa.Table]:
     for shard in sorted(folder.done(f"state/{step}")):
-        yield read_parquet(folder.rows(step, shard))
+        yield read_parquet(folder.rows(step, shard), columns)
 
 
 def cached_state(folder: EntryFolder, step: str) -> State:

@@ -108,10 +108,7 @@ class Worker:
         assert isinstance(view, View)
         folder = view.folder
         if task.kind == "split":
-            rows = await asyncio.to_thread(read_parquet, folder.rows(step.of, task.shard))
-            await asyncio.to_thread(
-                folder.commit_split, step.name, task.shard, rows, step.key, step.partitions
-            )
+            await asyncio.to_thread(split, step, task.shard, folder)
             return
         partition = int(task.shard.rsplit("-", 1)[1])
         shards = sorted(folder.done(f"state/{step.name}.split"))
@@ -217,6 +214,12 @@ class Worker:
             message = f"{type(error).__name__}: {error} ({Path(where.filename).name}:{where.lineno})"
             failures.append(f"{record.id}: {message}")
             return [] if step.rows else [record.drop(kit.entry, "internal_error", message)]
+
+
+def split(step: Shuffle, shard: str, folder: EntryFolder) -> None:
+    """Commits a shard's rows, or what `step.split` makes of them, by partition."""
+    rows = read_parquet(folder.rows(step.of, shard), list(step.columns) if step.columns else None)
+    folder.commit_split(step.name, shard, step.split(rows) if step.split else rows, step.key, step.partitions)
 
 
 def _commit_table(folder: EntryFolder, shard: str, counts: Counts, table: pa.Table) -> None:

@@ -74,14 +74,15 @@ def plain(text: str) -> str:
 
 
 class Membership:
-    """Whether hashes are among known ones; a bit map keeps most of the others from being looked up."""
+    """Whether hashes are among known ones; maps of their upper and lower bits keep others from being looked up."""
 
     def __init__(self, hashes: Hashes) -> None:
         import numpy as np
 
         self.known = np.sort(hashes)
-        self.map = np.zeros(2**_MAP_BITS, dtype=bool)
-        self.map[(self.known >> np.uint64(64 - _MAP_BITS)).view(np.int64)] = True
+        self.upper, self.lower = (np.zeros(2**_MAP_BITS, dtype=bool) for _ in range(2))
+        self.upper[(self.known >> np.uint64(64 - _MAP_BITS)).view(np.int64)] = True
+        self.lower[(self.known & np.uint64(2**_MAP_BITS - 1)).view(np.int64)] = True
 
     def places(self, hashes: Hashes) -> Indexes:
         """At which places known hashes stand."""
@@ -89,8 +90,10 @@ class Membership:
 
         if not len(self.known):
             return np.empty(0, dtype=np.int64)
-        maybe = np.flatnonzero(self.map.take((hashes >> np.uint64(64 - _MAP_BITS)).view(np.int64)))
+        maybe = np.flatnonzero(self.upper.take((hashes >> np.uint64(64 - _MAP_BITS)).view(np.int64)))
         chosen = hashes[maybe]
+        both = np.flatnonzero(self.lower.take((chosen & np.uint64(2**_MAP_BITS - 1)).view(np.int64)))
+        maybe, chosen = maybe[both], chosen[both]
         found: Indexes = maybe[self.known[np.searchsorted(self.known[:-1], chosen)] == chosen]
         return found
 

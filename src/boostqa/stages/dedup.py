@@ -44,6 +44,7 @@ REASONS = (None, "exact_duplicate", "near_duplicate", "too_many_variants")
 _EXACT, _NEAR, _MANY = 1, 2, 3
 
 _NODES = ("id", "who", "kind", "exact", "skeleton", "numbers", "answer", "rank", "signature")
+_KEYS = ("who", "keys")
 _DECISIONS = {
     "who": "uint64",
     "cluster": "string",
@@ -81,15 +82,22 @@ class Dedup(Stage):
     config: DedupConfig
 
     def steps(self) -> tuple[Step, ...]:
-        """Signatures, their bands, pairs that share one, clusters, verdicts."""
+        """Signatures, pairs that share a band, clusters, verdicts."""
         config = self.config
-        keys = {"key": "uint64", "who": "uint64"}
         edges = {"left": "uint64", "right": "uint64"}
         compared = duplicates.rows(config.bands, config.bands * config.rows)
         return (
             Map("signatures", self._compared, takes="table", rows=compared, columns=duplicates.COLUMNS),
-            Map("bands", _keys, takes="table", rows=keys, columns=("id",)),
-            Shuffle("edges", "bands", "key", _candidates, rows=edges, partitions=config.partitions),
+            Shuffle(
+                "edges",
+                "signatures",
+                "key",
+                _candidates,
+                rows=edges,
+                partitions=config.partitions,
+                split=_keys,
+                columns=_KEYS,
+            ),
             Gather("clusters", self._clusters),
             Map("decide", _decide, takes="table"),
         )
@@ -265,12 +273,11 @@ def _among(values: Hashes, sorted_set: Hashes) -> npt.NDArray[np.bool_]:
     return found
 
 
-def _keys(table: pa.Table, kit: Kit) -> pa.Table:
-    """A row per key of each record."""
+def _keys(rows: pa.Table) -> pa.Table:
+    """A row per key of each record, of rows of signatures."""
     import numpy as np
     import pyarrow as pa
 
-    rows = kit.rows("signatures", ["who", "keys"])
     keys = unpack(rows["keys"], "<u8")
     owners = np.repeat(_array(rows, "who"), keys.shape[1])
     keys = keys.reshape(-1)
@@ -283,9 +290,9 @@ def _candidates(table: pa.Table, kit: Kit) -> pa.Table:
     import pyarrow as pa
 
     keys, who = _array(table, "key"), _array(table, "who")
-    mine = np.sort(keys)
-    all_keys, all_who = [keys], [who]
-    for rows in kit.read_rows("incumbents", "bands"):
+    mine, all_keys, all_who = keys[:0], [keys], [who]
+    for rows in map(_keys, kit.read_rows("incumbents", "signatures", list(_KEYS))):
+        mine = mine if len(mine) else np.sort(keys)
         found = _among(_array(rows, "key"), mine)
         all_keys.append(_array(rows, "key")[found])
         all_who.append(_array(rows, "who")[found])
@@ -302,11 +309,11 @@ def _nodes(kit: Kit, needed: Hashes) -> pa.Table:
 
     def add(tables: Iterable[pa.Table], old: bool) -> None:
         for table in tables:
-            rows = table.select(_NODES).filter(pa.array(_among(_array(table, "who"), needed)))
+            rows = table.filter(pa.array(_among(_array(table, "who"), needed)))
             parts.append(rows.append_column("old", pa.array([old] * len(rows), pa.bool_())))
 
-    add(kit.batches("signatures"), False)
-    add(kit.read_rows("incumbents", "signatures"), True)
+    add(kit.batches("signatures", list(_NODES)), False)
+    add(kit.read_rows("incumbents", "signatures", list(_NODES)), True)
     return pa.concat_tables(parts).sort_by("id").combine_chunks()
 
 

@@ -17,6 +17,7 @@ from __future__ import annotations
 from functools import cache
 from typing import TYPE_CHECKING
 
+from boostqa.text import compiled
 from boostqa.text.ngrams import mix, runs
 from boostqa.text.tokens import blocks
 
@@ -54,6 +55,9 @@ class Signatures:
         """Adds the n-grams of `parts`; part i belongs to text owners[i]."""
         import numpy as np
 
+        if compiled.loops is not None:
+            compiled.loops.minima(parts.hashes, parts.counts, owners, self.size, self.values)
+            return
         places = parts.hashes >> np.uint64(32)
         places *= np.uint64(self.size)
         places >>= np.uint64(32)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from boostqa.text import compiled
 from boostqa.text.normalise import cjk_share
 from boostqa.text.tokens import Tokens, tokens
 
@@ -54,12 +55,15 @@ def windows(hashes: Hashes, n: int) -> Hashes:
     last = len(hashes) - n + 1
     if last <= 0:
         return np.empty(0, dtype=np.uint64)
+    found = np.empty(last, dtype=np.uint64)
+    if compiled.loops is not None:
+        compiled.loops.runs(hashes, np.array([0, len(hashes)]), n, found)
+        return found
     # A polynomial over the hashes by doubling: place i of `power` stands for the neighbours i .. i + size.
     base, size, done = BASE, 1, 0
     power = hashes
-    found = np.zeros(last, dtype=np.uint64)
     # Runs of different lengths are never the same.
-    found += np.uint64(n * BASE & _MASK)
+    found[:] = np.uint64(n * BASE & _MASK)
     while True:
         if n & size:
             if done:
@@ -89,8 +93,12 @@ def runs(block: Tokens, n: int, hashes: Hashes | None = None) -> Runs:
     hashes = block.hashes if hashes is None else hashes
     starts = block.starts
     lengths = np.diff(starts)
-    short = np.flatnonzero((lengths > 0) & (lengths < n))
     counts = np.maximum(lengths - (n - 1), np.minimum(lengths, 1))
+    if compiled.loops is not None:
+        found = np.empty(int(counts.sum()), dtype=np.uint64)
+        compiled.loops.runs(hashes, starts, n, found)
+        return Runs(found, counts)
+    short = np.flatnonzero((lengths > 0) & (lengths < n))
     found = np.empty(len(hashes), dtype=np.uint64)
     full = windows(hashes, n)
     found[: len(full)] = full

@@ -15,6 +15,7 @@ from collections.abc import Iterator, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, NamedTuple, cast
 
+from boostqa.text import compiled
 from boostqa.text.context import (
     BESIDE,
     COMMA,
@@ -45,6 +46,8 @@ BLOCK = 200_000
 
 _RAISED = (b"\xc2\xb2", b"\xc2\xb3", b"\xc2\xb9", b"\xe2\x81")
 """How raised digits begin in UTF-8."""
+_BEHIND = 15
+"""Bytes behind the last place of a block at which a token may begin."""
 _FACTOR = 0x9E3779B97F4A7C15
 _KEEP, _GAP, _ALONE, _DASH, _SIGN, _NEW = 0, 1, 2, 3, 4, 255
 
@@ -254,6 +257,12 @@ def _tokens(folded: Bytes, borders: Indexes, first: int) -> Tokens:
     """The tokens of a block whose texts lie between `borders`."""
     import numpy as np
 
+    if compiled.loops is not None:
+        room = len(folded) - _BEHIND
+        hashes, lead = np.empty(room, dtype=np.uint64), np.empty(room, dtype=np.uint8)
+        places = np.empty(len(borders), dtype=np.int64)
+        count = compiled.loops.words(folded, borders, hashes, lead, places)
+        return Tokens(hashes[:count].copy(), places, lead[:count].copy(), first)
     word = folded > 32
     begins = word[1:] & ~word[:-1]
     begins |= (folded[1:] - np.uint8(1)) < OPERATORS

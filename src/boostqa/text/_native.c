@@ -1,0 +1,188 @@
+/* The innermost loops over folded texts, compiled: the same as the numpy code beside each call, to the last bit.
+
+   Built where there is a compiler (see pyproject.toml), never needed: `tokens`, `ngrams` and `minhash` say what each
+   function means and do without it. All arrays are contiguous and made by the caller. */
+#define Py_LIMITED_API 0x030B0000
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+#include <stdint.h>
+#include <string.h>
+
+#define FACTOR 0x9E3779B97F4A7C15u /* `tokens._FACTOR` and `ngrams.BASE` */
+#define OPERATORS 15               /* `context.OPERATORS` */
+#define BEHIND 15                  /* bytes behind the last place of a block */
+
+/* Eight bytes as a little-endian number. */
+static inline uint64_t eight(const uint8_t *at) {
+    uint64_t value;
+    memcpy(&value, at, 8);
+#if PY_BIG_ENDIAN
+    value = __builtin_bswap64(value);
+#endif
+    return value;
+}
+
+/* Blanks the first byte that ends a word and all behind it, as `tokens._cut`; how many bytes are left, 0..8. */
+static inline int cut(uint64_t *part) {
+    uint64_t ends = (*part - 0x2121212121212121u) & ~*part & 0x8080808080808080u;
+    uint64_t mask = ((ends & -ends) >> 7) - 1;
+    *part &= mask;
+    return (int)((mask & 0x0101010101010101u) * 0x0101010101010101u >> 56);
+}
+
+/* The hash of the token that begins here, as `tokens._hashes`. */
+static inline uint64_t token(const uint8_t *at) {
+    uint64_t part = eight(at), hash, length = 0;
+    if (*at <= 32) part = *at;
+    else length = cut(&part);
+    hash = part * FACTOR;
+    hash ^= hash >> 29;
+    while (length == 8) {
+        at += 8;
+        part = eight(at);
+        length = cut(&part);
+        if (!length) break;
+        hash = (hash + part) * FACTOR;
+        hash ^= hash >> 31;
+    }
+    return hash;
+}
+
+/* Three passes, because each step of a single one would have to wait for the length of the word before. */
+static Py_ssize_t words(const uint8_t *folded, Py_ssize_t end, const int64_t *borders, Py_ssize_t texts,
+                        uint64_t *hashes, uint8_t *lead, int64_t *starts) {
+    Py_ssize_t count = 0, text = 0;
+    for (Py_ssize_t i = 1; i < end; i++)
+        lead[i] = ((folded[i] > 32) & (folded[i - 1] <= 32)) | ((uint8_t)(folded[i] - 1) < OPERATORS);
+    for (Py_ssize_t i = 1; i < end; i++) {
+        hashes[count] = (uint64_t)i;
+        count += lead[i];
+    }
+    for (Py_ssize_t k = 0; k < count; k++) {
+        const Py_ssize_t i = (Py_ssize_t)hashes[k];
+        while (text < texts && borders[text] <= i) starts[text++] = k;
+        lead[k] = folded[i];
+        hashes[k] = token(folded + i);
+    }
+    while (text < texts) starts[text++] = count;
+    return count;
+}
+
+static inline uint64_t mix(uint64_t hash) {
+    hash ^= hash >> 32;
+    hash *= 0xD6E8FEB86659FD93u;
+    return hash ^ hash >> 32;
+}
+
+static uint64_t power(int64_t exponent) {
+    uint64_t result = 1, base = FACTOR;
+    for (; exponent; exponent >>= 1, base *= base)
+        if (exponent & 1) result *= base;
+    return result;
+}
+
+/* As `ngrams.windows` for each text: a polynomial over the hashes, rolled on from place to place. */
+static uint64_t *runs(const uint64_t *hash, int64_t count, int64_t n, uint64_t *out) {
+    uint64_t gone = power(n), value = 0, first = (uint64_t)n * power(1 + n - (n & -n));
+    for (int64_t i = 0; i < count; i++) {
+        value = value * FACTOR + hash[i];
+        if (i >= n) value -= hash[i - n] * gone;
+        if (i >= n - 1) *out++ = mix(value + first);
+    }
+    return out;
+}
+
+static PyObject *refused(const char *function) {
+    return PyErr_Format(PyExc_ValueError, "_native.%s: an array is too short for what it must hold", function);
+}
+
+/* words(folded, borders, hashes, lead, starts) -> number of tokens */
+static PyObject *py_words(PyObject *self, PyObject *args) {
+    Py_buffer folded, borders, hashes, lead, starts;
+    Py_ssize_t count = -1, texts;
+    if (!PyArg_ParseTuple(args, "y*y*w*w*w*", &folded, &borders, &hashes, &lead, &starts)) return NULL;
+    texts = borders.len / 8;
+    /* No token begins where none fits: each takes a byte at least. */
+    if (folded.len > BEHIND && hashes.len / 8 >= folded.len - BEHIND && lead.len >= folded.len - BEHIND &&
+        starts.len >= borders.len) {
+        Py_BEGIN_ALLOW_THREADS
+        count = words(folded.buf, folded.len - BEHIND, borders.buf, texts, hashes.buf, lead.buf, starts.buf);
+        Py_END_ALLOW_THREADS
+    }
+    PyBuffer_Release(&folded), PyBuffer_Release(&borders), PyBuffer_Release(&hashes);
+    PyBuffer_Release(&lead), PyBuffer_Release(&starts);
+    return count < 0 ? refused("words") : PyLong_FromSsize_t(count);
+}
+
+/* runs(hashes, starts, n, out): n-grams of each text; a shorter text is one of its own length */
+static PyObject *py_runs(PyObject *self, PyObject *args) {
+    Py_buffer hashes, starts, out;
+    Py_ssize_t n;
+    int fits;
+    if (!PyArg_ParseTuple(args, "y*y*nw*", &hashes, &starts, &n, &out)) return NULL;
+    const int64_t *start = starts.buf;
+    Py_ssize_t texts = starts.len / 8 - 1, needed = 0, last = 0;
+    for (Py_ssize_t i = 0; i < texts; i++) {
+        int64_t length = start[i + 1] - start[i];
+        if (start[i] < last || length < 0) needed = PY_SSIZE_T_MAX / 2;
+        last = start[i + 1];
+        needed += length < n ? length > 0 : length - n + 1;
+    }
+    fits = n > 0 && last <= hashes.len / 8 && needed <= out.len / 8;
+    if (fits) {
+        uint64_t *next = out.buf;
+        Py_BEGIN_ALLOW_THREADS
+        for (Py_ssize_t i = 0; i < texts; i++) {
+            int64_t length = start[i + 1] - start[i];
+            if (length > 0) next = runs((uint64_t *)hashes.buf + start[i], length, length < n ? length : n, next);
+        }
+        Py_END_ALLOW_THREADS
+    }
+    PyBuffer_Release(&hashes), PyBuffer_Release(&starts), PyBuffer_Release(&out);
+    if (!fits) return refused("runs");
+    Py_RETURN_NONE;
+}
+
+/* minima(runs, counts, owners, size, values): see `minhash.Signatures.add` */
+static PyObject *py_minima(PyObject *self, PyObject *args) {
+    Py_buffer hashes, counts, owners, values;
+    Py_ssize_t size;
+    int fits;
+    if (!PyArg_ParseTuple(args, "y*y*y*nw*", &hashes, &counts, &owners, &size, &values)) return NULL;
+    const int64_t *count = counts.buf, *owner = owners.buf;
+    Py_ssize_t texts = counts.len / 8, needed = 0, rows = size > 0 ? values.len / 4 / size : 0;
+    fits = owners.len >= counts.len;
+    for (Py_ssize_t i = 0; fits && i < texts; i++) {
+        fits = count[i] >= 0 && owner[i] >= 0 && owner[i] < rows;
+        needed += count[i];
+    }
+    fits = fits && needed <= hashes.len / 8;
+    if (fits) {
+        const uint64_t *hash = hashes.buf;
+        Py_BEGIN_ALLOW_THREADS
+        for (Py_ssize_t i = 0; i < texts; i++) {
+            uint32_t *least = (uint32_t *)values.buf + owner[i] * size;
+            for (int64_t k = 0; k < count[i]; k++, hash++) {
+                uint64_t place = (*hash >> 32) * (uint64_t)size >> 32;
+                uint32_t value = (uint32_t)*hash, before = least[place];
+                /* No branch: it could not be foretold. */
+                least[place] = value < before ? value : before;
+            }
+        }
+        Py_END_ALLOW_THREADS
+    }
+    PyBuffer_Release(&hashes), PyBuffer_Release(&counts), PyBuffer_Release(&owners), PyBuffer_Release(&values);
+    if (!fits) return refused("minima");
+    Py_RETURN_NONE;
+}
+
+static PyMethodDef methods[] = {
+    {"words", py_words, METH_VARARGS, "Tokens of a folded block."},
+    {"runs", py_runs, METH_VARARGS, "N-grams of tokens."},
+    {"minima", py_minima, METH_VARARGS, "Smallest hashes by place."},
+    {NULL, NULL, 0, NULL},
+};
+
+static struct PyModuleDef module = {PyModuleDef_HEAD_INIT, "_native", NULL, 0, methods, NULL, NULL, NULL, NULL};
+
+PyMODINIT_FUNC PyInit__native(void) { return PyModuleDef_Init(&module); }

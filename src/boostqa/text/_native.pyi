@@ -1,0 +1,14 @@
+from typing import Any
+
+import numpy.typing as npt
+
+_Array = npt.NDArray[Any]
+
+def words(folded: _Array, borders: _Array, hashes: _Array, lead: _Array, starts: _Array, /) -> int:
+    """Fills in the tokens of a folded block (see `tokens._tokens`); returns how many there are."""
+
+def runs(hashes: _Array, starts: _Array, n: int, out: _Array, /) -> None:
+    """Fills in the n-grams of each text (see `ngrams.runs`)."""
+
+def minima(hashes: _Array, counts: _Array, owners: _Array, size: int, values: _Array, /) -> None:
+    """Takes hashes into signatures (see `minhash.Signatures.add`)."""
