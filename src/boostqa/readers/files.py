@@ -177,10 +177,11 @@ class Stream:
         """The first bytes, at most `HEAD`, without moving on; fewer where the file is damaged."""
         return self._first(HEAD)
 
-    def lines(self, number: int = 0) -> Iterator[tuple[int, bytes | None]]:
+    def lines(self, number: int = 0, blank: bool = True) -> Iterator[tuple[int, bytes | None]]:
         """(1-based number, line without its end); None in place of a line longer than `limits.line`.
 
-        `number` is that of the line before the stream's position.
+        `number` is that of the line before the stream's position. Without `blank`, empty lines are passed over
+        many at a time, as a bomb may be made of nothing else.
 
         Raises:
             UnreadableError: where a compressed stream breaks off; the lines before it have been yielded.
@@ -188,7 +189,11 @@ class Stream:
         limit = self.limits.line
         while line := self.data.readline(limit + 1):
             number += 1
-            if len(line) > limit:
+            if not blank and line == b"\n":
+                ahead = self.data.peek()
+                empty = len(ahead) - len(ahead.lstrip(b"\n"))
+                number += len(self.data.read(empty))
+            elif len(line) > limit:
                 while line and not line.endswith(b"\n"):
                     line = self.data.readline(_CHUNK)
                 yield number, None

@@ -1,6 +1,6 @@
 """What readers yield, and how a row's columns become an item.
 
-Knows usual column names and the shapes of multiple choice; knows nothing of files, records or recipes.
+Knows usual column names, and the shapes of answers and of chats; knows nothing of files, records or recipes.
 """
 
 from __future__ import annotations
@@ -19,8 +19,17 @@ from typing import Any
 import msgspec
 
 from boostqa.errors import UserError
-from boostqa.identity import digest
-from boostqa.text.answers import choice_letter, final, letters
+from boostqa.readers.choices import (
+    UnusableError,
+    choices_of,
+    counted_from_0,
+    letter_of,
+    mixed,
+    option_columns,
+    text_of,
+    wrong_answers,
+)
+from boostqa.text.answers import final
 from boostqa.text.surrogates import joined
 
 ODD_INPUT: tuple[type[Exception], ...] = (
@@ -37,13 +46,15 @@ class Raw(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The file's own id of the item; empty where it has none."""
     question: str = ""
     """Empty for a text."""
+    context: str = ""
+    """What stands before the question and belongs to it, such as an instruction; the question does without none."""
     choices: list[str] = []
     """Option texts without letters."""
     answer: str = ""
     """The letter for multiple choice, else as in the file; empty where the file has none."""
     solution: str = ""
     passage: str = ""
-    """Markdown or plain text, whole; `text.chunk.passages` cuts it."""
+    """Markdown or plain text, whole; `text.chunk.passages` cuts it. Beside a question, what it asks about."""
     formula: str = ""
     variables: dict[str, float] = {}
     question_type: str | None = None
@@ -80,8 +91,21 @@ Columns = Mapping[str, str | Sequence[str]]
 
 USUAL: dict[str, tuple[str, ...]] = {
     "id": ("id", "item_id", "uid"),
-    "question": ("question", "prompt", "problem", "query", "instruction", "问题", "题目"),
-    "choices": ("choices", "options", "mc1_targets", "选项"),
+    "question": (
+        "question",
+        "question_stem",
+        "prompt",
+        "problem",
+        "query",
+        "ctx",
+        "goal",
+        "instruction",
+        "input",
+        "问题",
+        "题目",
+    ),
+    "context": ("context", "instruction", "article", "background", "premise"),
+    "choices": ("choices", "options", "endings", "mc1_targets", "选项"),
     "answer_number": (),
     "wrong_answers": ("incorrect_answers", "wrong_answers", "distractors"),
     "answer": (
@@ -93,13 +117,20 @@ USUAL: dict[str, tuple[str, ...]] = {
         "answer_index",
         "answer_idx",
         "correct_option",
+        "correct",
+        "cop",
+        "answers",
+        "answers_spans",
         "label",
         "target",
         "output",
         "response",
+        "completion",
+        "ground_truth",
+        "reference_answer",
         "答案",
     ),
-    "solution": ("solution", "explanation", "rationale", "worked_solution", "解析"),
+    "solution": ("solution", "explanation", "rationale", "worked_solution", "analysis", "exp", "解析"),
     "passage": ("passage", "text", "content", "body", "正文"),
     "formula": ("formula",),
     "variables": ("variables",),
@@ -121,15 +152,11 @@ USUAL: dict[str, tuple[str, ...]] = {
 `answer_number` is the right option counted from 1 (a number in `answer` counts from 0); `wrong_answers` are the
 options besides `answer`.
 """
+_MARKUP = re.compile(r"<(?:p|div|h[1-6]|ul|ol|pre|blockquote)(?:\s[^<>]*)?>", re.IGNORECASE)
+_ACCEPTED = ("selected", "accepted", "is_accepted", "is_selected")
+_INSIDE = ("value", "text", "answer", "body", "content", "spans")
+"""Where a mapping that is an answer has its text, in this order."""
 _GOLD = ("discipline", "field", "level", "grade", "stem", "knowledge_points", "secondary_fields")
-_OPTION_COLUMNS = (
-    "{}", "option_{}", "choice_{}", "option{}", "choice{}", "opt_{}", "op{}", "ending{}", "ending_{}", "sol{}",
-)  # fmt: skip
-_LETTERED = re.compile(r"\s*[(（]?([A-Ja-j])[.)）:：、．]\s*")
-
-
-class UnusableError(Exception):
-    """A row that cannot become an item; `args` are reason and excerpt. Never leaves the package."""
 
 
 def check_columns(path: str, columns: Columns | None, present: Iterable[str] | None = None) -> None:
@@ -174,27 +201,29 @@ def item(row: Mapping[str, Any], line: int, columns: Columns | None = None) -> R
 
 def _item(row: Mapping[str, Any], line: int, columns: Columns) -> Raw:
     plain = {_key(name): value for name, value in row.items()}
+    if isinstance(stem := plain.get("question"), Mapping) and "stem" in stem:
+        plain = {**plain, **stem, "question": stem["stem"]}
     get = {ours: _look_up(row, plain, ours, columns) for ours in USUAL}
-    question, answer, solution = _text(get["question"]), get["answer"], _text(get["solution"])
+    question, context, answer = _prose(get["question"]), _prose(get["context"]), _chosen(get["answer"])
+    solution, passage = _prose(get["solution"]), _prose(get["passage"])
     if not question and isinstance(turns := plain.get("messages") or plain.get("conversations"), list):
         question, answer = _dialogue(turns)
+    if context and get["context"] == get["question"]:
+        context = ""
     if "question" not in columns and plain.get("instruction") == get["question"] and plain.get("input"):
-        question = f"{question}\n\n{_text(plain['input'])}"
-    passage = _text(get["passage"])
+        question = f"{question}\n\n{text_of(plain['input'])}"
     if not question and not passage:
         raise UnusableError("no_question_or_text", f"columns: {', '.join(map(str, list(row)[:12]))}"[:200])
-    choices, labels, right = _choices(
-        get["choices"] if get["choices"] is not None else _option_columns(plain)
-    )
-    if not choices and (wrong := _wrong(get["wrong_answers"], plain)) and _text(answer):
-        choices, labels, right = _mixed(question, _text(answer), wrong), [], None
+    choices, labels, right = _options(get, plain)
+    if not choices and (wrong := wrong_answers(get["wrong_answers"], plain)) and text_of(answer):
+        choices, labels, right = mixed(question, text_of(answer), wrong), [], None
     if choices:
         answer = right if right is not None and answer in (None, "") else answer
         if get["answer_number"] is not None:
-            answer = _counted_from_0(get["answer_number"])
-        answer = _letter(answer, choices, labels)
+            answer = counted_from_0(get["answer_number"])
+        answer = letter_of(answer, choices, labels)
     else:
-        answer = _text(answer)
+        answer = _prose(answer)
         if "####" in answer and not solution:
             solution, answer = answer.rpartition("####")[0].strip(), final(answer)
         if not answer and solution and get["answer"] is None:
@@ -202,20 +231,21 @@ def _item(row: Mapping[str, Any], line: int, columns: Columns) -> Raw:
     title = get["title"]
     return Raw(
         question=question,
+        context=context if question else "",
         choices=choices,
         answer=answer,
         solution=solution,
         passage=passage,
-        formula=_text(get["formula"]),
+        formula=text_of(get["formula"]),
         variables=_variables(get["variables"]),
-        question_type="multiple_choice" if choices else _text(get["question_type"]) or None,
-        language=_text(get["language"]) or None,
+        question_type="multiple_choice" if choices else text_of(get["question_type"]) or None,
+        language=text_of(get["language"]) or None,
         gold={name: value for name in _GOLD if (value := _label(get[name]))},
         line=line,
-        heading=[text for part in (title if isinstance(title, list) else [title]) if (text := _text(part))],
-        id=_text(get["id"]),
-        url=_text(get["url"]) or None,
-        license=_text(get["license"]),
+        heading=[text for part in (title if isinstance(title, list) else [title]) if (text := text_of(part))],
+        id=text_of(get["id"]),
+        url=text_of(get["url"]) or None,
+        license=text_of(get["license"]),
     )
 
 
@@ -237,21 +267,50 @@ def _look_up(row: Mapping[str, Any], plain: Mapping[str, Any], ours: str, column
     return next((plain[name] for name in USUAL[ours] if plain.get(name) not in (None, "")), None)
 
 
-def _text(value: Any) -> str:
-    if value is None or (isinstance(value, float) and math.isnan(value)):
-        return ""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, float) and value.is_integer():
-        return str(int(value))
-    if isinstance(value, list):
-        return "; ".join(filter(None, map(_text, value)))
-    text = json.dumps(value, ensure_ascii=False, default=str) if isinstance(value, dict) else str(value)
-    return joined(text).strip()
-
-
 def _label(value: Any) -> str | list[str]:
-    return [text for part in value if (text := _text(part))] if isinstance(value, list) else _text(value)
+    return [text for part in value if (text := text_of(part))] if isinstance(value, list) else text_of(value)
+
+
+def _options(get: Mapping[str, Any], plain: Mapping[str, Any]) -> tuple[list[str], list[str], str | None]:
+    if get["choices"] is not None:
+        return choices_of(get["choices"])
+    found, numbers = option_columns(plain)
+    choices, labels, right = choices_of(found)
+    # Where options are numbered columns, a number as the answer is a column's, save in a column of classes.
+    if len(numbers) == len(choices) and "label" not in plain:
+        labels = numbers
+    return choices, labels, right
+
+
+def _prose(value: Any) -> str:
+    """Text of a value; a piece of HTML, as dumps of forums hold, as Markdown."""
+    text = text_of(value)
+    if _MARKUP.match(text) and text.endswith(">"):
+        from boostqa.readers.html import main_text
+
+        return main_text(f"<html><body>{text}</body></html>", whole=True)[2] or text
+    return text
+
+
+def _chosen(value: Any) -> Any:
+    """The answer among several, or out of what is beside it: the accepted one, else the best, else the first."""
+    if isinstance(value, Mapping):
+        inner = next((value[name] for name in _INSIDE if value.get(name) not in (None, "")), None)
+        if isinstance(inner, list):
+            return text_of(inner[0]) if inner else ""
+        return "" if inner is None and "text" in value else value if inner is None else inner
+    if isinstance(value, list) and value and all(isinstance(part, Mapping) for part in value):
+        accepted = [part for part in value if any(part.get(name) in (True, 1) for name in _ACCEPTED)]
+        marked = any(name in part for part in value for name in _ACCEPTED)
+        # Of a thread without an accepted answer none is known to be right.
+        best = accepted[0] if accepted else None if marked else max(value, key=_votes)
+        return _chosen(best) if best is not None else ""
+    return value
+
+
+def _votes(answer: Mapping[str, Any]) -> float:
+    score = next((answer[name] for name in ("score", "pm_score", "votes") if name in answer), 0)
+    return float(score) if isinstance(score, (int, float)) and not isinstance(score, bool) else 0.0
 
 
 def _dialogue(turns: list[Any]) -> tuple[str, str]:
@@ -259,121 +318,14 @@ def _dialogue(turns: list[Any]) -> tuple[str, str]:
     found = {"user": "", "assistant": ""}
     for turn in turns:
         if isinstance(turn, dict):
-            role = {"human": "user", "gpt": "assistant"}.get(
-                name := str(turn.get("role") or turn.get("from")), name
-            )
+            name = str(turn.get("role") or turn.get("from")).lower()
+            role = {"human": "user", "gpt": "assistant"}.get(name, name)
             if role in found and not found[role]:
-                found[role] = _text(turn.get("content") or turn.get("value"))
+                said = turn.get("content") or turn.get("value")
+                if isinstance(said, list):
+                    said = "\n\n".join(text_of(part.get("text")) for part in said if isinstance(part, dict))
+                found[role] = _prose(said)
     return found["user"], found["assistant"]
-
-
-def _option_columns(plain: Mapping[str, Any]) -> list[Any] | None:
-    for pattern in _OPTION_COLUMNS:
-        for names in ("abcdefghij", "12345678", "01234567"):
-            found = []
-            for name in names:
-                value = plain.get(pattern.format(name))
-                if (pattern == "{}" and name.isdigit()) or value is None or _text(value) == "":
-                    break
-                found.append(value)
-            if len(found) >= 2:
-                return found
-    return None
-
-
-def _wrong(value: Any, plain: Mapping[str, Any]) -> list[str]:
-    """Wrong answers given beside the right one, as a list or as the columns distractor1, distractor2, ..."""
-    if value is None:
-        value = [plain.get(f"distractor{i}") for i in range(1, 10)]
-    if isinstance(value, str):
-        value = _parse_choices(value) or [value]
-    return [text for part in value if (text := _text(part))] if isinstance(value, list) else []
-
-
-def _mixed(question: str, right: str, wrong: list[str]) -> list[str]:
-    """All answers in an order that does not tell the right one."""
-    options = dict.fromkeys([right, *wrong])
-    return sorted(options, key=lambda text: digest("option", question, text))
-
-
-def _counted_from_0(value: Any) -> int:
-    text = _text(value)
-    if not re.fullmatch(r"\d{1,2}", text) or text in ("0", "00"):
-        raise UnusableError("answer_not_in_choices", f"{text!r} is no number of an option, counted from 1")
-    return int(text) - 1
-
-
-def _choices(value: Any) -> tuple[list[str], list[str], str | None]:
-    """(texts without letters, the file's own labels, the right ones' letters where options are marked).
-
-    No labels where the file has none, None where no option is marked.
-    """
-    if isinstance(value, str):
-        value = _parse_choices(value)
-    labels: list[str] = []
-    marks: list[Any] = []
-    if isinstance(value, dict):
-        inner = next((value[name] for name in ("text", "choices") if isinstance(value.get(name), list)), None)
-        if inner is None:
-            labels, value = list(map(_text, value)), list(value.values())
-        elif isinstance(value.get("labels"), list):
-            marks, value = value["labels"], inner
-        else:
-            labels, value = list(map(_text, value.get("label") or [])), inner
-    elif isinstance(value, list) and value and all(isinstance(part, dict) for part in value):
-        labels = [_text(_any(part, "label", "key", "id")) for part in value]
-        marks = [_any(part, "correct", "is_correct", "isCorrect") for part in value]
-        value = [_any(part, "text", "content", "option", "value") for part in value]
-    texts = [text for part in value if (text := _text(part))] if isinstance(value, list) else []
-    if len(texts) < 2:
-        return [], [], None
-    letters_ = [_LETTERED.match(text) for text in texts]
-    if all(mark and mark[1].upper() == chr(ord("A") + i) for i, mark in enumerate(letters_)):
-        texts = [text[mark.end() :] for text, mark in zip(texts, letters_, strict=True) if mark]
-    right = "".join(chr(ord("A") + i) for i, mark in enumerate(marks) if mark in (True, 1, "true", "True"))
-    marked = len(marks) == len(texts) and any(mark is not None for mark in marks)
-    return texts, labels if len(labels) == len(texts) else [], right if marked else None
-
-
-def _any(part: Mapping[str, Any], *names: str) -> Any:
-    return next((part[name] for name in names if part.get(name) is not None), None)
-
-
-def _parse_choices(text: str) -> list[Any] | dict[str, Any] | None:
-    if text.lstrip().startswith(("[", "{")):
-        try:
-            found = json.loads(text)
-            return found if isinstance(found, (list, dict)) else None
-        except ValueError:
-            pass
-    parts = [part for part in re.split(r"\n|\s\|\s", text) if part.strip()]
-    return list(parts) if len(parts) > 1 else None
-
-
-def _letter(answer: Any, choices: list[str], labels: list[str]) -> str:
-    """The answer's letter(s), from a letter, label, 0-based index or option text; "" if there is none."""
-    if answer is None or answer == "" or (isinstance(answer, float) and math.isnan(answer)):
-        return ""
-    if isinstance(answer, list):
-        return "".join(sorted({_letter(part, choices, labels) for part in answer}))
-    if isinstance(answer, (int, float)) and not isinstance(answer, bool):
-        return _by_index(answer, choices)
-    text = _text(answer)
-    if text in labels:
-        return chr(ord("A") + labels.index(text))
-    named = choice_letter(text, choices) or letters(text)
-    if named and all(ord(letter) - ord("A") < len(choices) for letter in named):
-        return named
-    if re.fullmatch(r"\d", text):
-        return _by_index(int(text), choices)
-    raise UnusableError("answer_not_in_choices", f"{text!r} of {choices!r}"[:200])
-
-
-def _by_index(index: float, choices: list[str]) -> str:
-    if not math.isfinite(index) or index != int(index) or not 0 <= index < len(choices):
-        text = f"index {index!r} of {len(choices)} choices, counted from 0"
-        raise UnusableError("answer_not_in_choices", text[:200])
-    return chr(ord("A") + int(index))
 
 
 def _variables(value: Any) -> dict[str, float]:

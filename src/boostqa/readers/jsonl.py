@@ -22,7 +22,7 @@ def read_jsonl(stream: Stream, columns: Columns | None, place: Place) -> Iterato
     Bad lines: `malformed_json`, `not_an_object`, `line_too_long`.
     """
     stream.data.seek(place.byte)
-    for number, line in stream.lines(place.line):
+    for number, line in stream.lines(place.line, blank=False):
         if line is not None and not line.strip():
             continue
         place.items, place.line, place.byte = place.items + 1, number, stream.data.tell()
