@@ -170,7 +170,7 @@ def main() -> None:
     clients = [
         name
         for name in options.clients.split(",")
-        if name in {"socket", "engine"} or importlib.util.find_spec(name) is not None
+        if name in {"socket", "transport", "engine"} or importlib.util.find_spec(name) is not None
     ]
     settings = [SETTINGS[int(n)] for n in options.settings.split(",")]
     if options.quick:
