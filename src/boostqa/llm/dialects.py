@@ -14,7 +14,7 @@ without a word, so a field is sent only where the table below says that the serv
 from __future__ import annotations
 
 import json
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -151,8 +151,10 @@ def _finished(
     if request is not None and dialect.seed and request.temperature > 0:
         # The same sample of the same request should come out alike where the server can do that.
         body["seed"] = (request.sample * 2654435761 + (1 if request.attempt else 0)) % _MAX_SEED
+    if not policy.extra:
+        return body
     body |= policy.extra
-    return {key: value for key, value in body.items() if value is not None}
+    return {key: value for key, value in body.items() if value is not None}  # null there takes a field out
 
 
 def _constrain(body: dict[str, Any], mode: JsonMode, request: Request) -> None:
@@ -181,12 +183,90 @@ class BodyError(ValueError):
     """A body with status 200 that is no reply; the message says what it is instead."""
 
 
+_Count = Annotated[int, msgspec.Meta(ge=0)]
+
+
+class _Details(msgspec.Struct):
+    cached_tokens: _Count | None = None
+    reasoning_tokens: _Count | None = None
+
+
+class _Counts(msgspec.Struct):
+    prompt_tokens: _Count | None = None
+    completion_tokens: _Count | None = None
+    prompt_cache_hit_tokens: _Count | None = None
+    prompt_tokens_details: _Details | None = None
+    completion_tokens_details: _Details | None = None
+
+
+class _Message(msgspec.Struct):
+    content: str | None = None
+    reasoning_content: str | None = None
+    reasoning: str | None = None
+    refusal: str | None = None
+
+
+class _Choice(msgspec.Struct):
+    message: _Message | None = None
+    text: str | None = None
+    finish_reason: str | None = None
+    logprobs: Any = None
+
+
+class _Answer(msgspec.Struct):
+    """A body of the usual form, of which only what is needed becomes objects; others take the way by plain data."""
+
+    choices: Annotated[list[_Choice], msgspec.Meta(min_length=1)]
+    usage: _Counts | None = None
+    model: str | None = None
+
+
+_decode_answer = msgspec.json.Decoder(_Answer).decode
+
+
 def read_reply(body: bytes) -> RawReply:
     """The essentials of a reply of `/chat/completions` or `/completions`.
 
     Raises:
         BodyError: when the body is HTML, empty, cut off, an error or of another schema.
     """
+    try:
+        answer = _decode_answer(body)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return _read_unusual(body)
+    choice = answer.choices[0]
+    message = choice.message
+    if message is None and choice.text is None:
+        return _read_unusual(body)
+    if message is None:
+        message = _Message(content=choice.text)
+    counts = answer.usage
+    return RawReply(
+        text=message.content or "",
+        reasoning=message.reasoning_content or message.reasoning or "",
+        refusal=message.refusal or "",
+        finish=choice.finish_reason or "",
+        usage=Usage() if counts is None else _usage_of(counts),
+        model=answer.model or "",
+        logprobs=[] if choice.logprobs is None else _read_logprobs(choice.logprobs),
+    )
+
+
+def _usage_of(counts: _Counts) -> Usage:
+    prompt, completion = counts.prompt_tokens_details, counts.completion_tokens_details
+    cached = counts.prompt_cache_hit_tokens
+    if cached is None and prompt is not None:
+        cached = prompt.cached_tokens
+    return Usage(
+        prompt=counts.prompt_tokens,
+        cached=cached,
+        completion=counts.completion_tokens,
+        reasoning=None if completion is None else completion.reasoning_tokens,
+    )
+
+
+def _read_unusual(body: bytes) -> RawReply:
+    """The same as `read_reply` for content in parts, counts of another type, bad Unicode, and what is no reply."""
     data = _json_object(body)
     choices = data.get("choices")
     if not isinstance(choices, list) or not choices or not isinstance(choices[0], dict):
