@@ -37,7 +37,7 @@ def spare_collector() -> None:
     By default it walks through all modules again and again, which is an eighth of the CPU of a call.
     """
     gc.freeze()
-    gc.set_threshold(5_000, 20, 20)
+    gc.set_threshold(50_000, 20, 20)
 
 
 class Address(msgspec.Struct, frozen=True):

@@ -14,6 +14,7 @@ from __future__ import annotations
 import os
 import struct
 import sys
+import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -32,6 +33,7 @@ _OPTIONS: dict[int, int] = {
     zstd.CompressionParameter.compression_level: 1,
     zstd.CompressionParameter.checksum_flag: 1,
 }
+_local = threading.local()
 SUFFIX = ".jsonl.zst"
 KEY_AT = len('{"k":"')
 """Where the key begins in a line; it is always the first field, 32 hexadecimal digits."""
@@ -39,7 +41,11 @@ KEY_AT = len('{"k":"')
 
 def encode_frame(lines: Sequence[bytes]) -> bytes:
     """One frame of `lines` (JSON without line ends)."""
-    body = zstd.compress(b"\n".join(lines) + b"\n", options=_OPTIONS)
+    # One compressor for all frames of a thread: setting one up costs as much as compressing a line or two.
+    compressor = _local.__dict__.get("compressor")
+    if compressor is None:
+        compressor = _local.compressor = zstd.ZstdCompressor(options=_OPTIONS)
+    body = compressor.compress(b"\n".join((*lines, b"")), zstd.ZstdCompressor.FLUSH_FRAME)
     return _HEADER.pack(_MAGIC, 8, len(body), len(lines)) + body
 
 

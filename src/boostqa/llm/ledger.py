@@ -4,17 +4,18 @@
     ....idx                                                          keys and sums, once the attempt is closed
 
 One `LedgerWriter` per process collects the lines of all open journals and writes one frame per journal each
-20 ms (at once when it was idle), then releases the callers; `fsync` follows within 200 ms in a thread of its
-own. So a kill costs the calls in flight and at most the answers of the last 20 ms; a power cut those of the
-last 200 ms. Knows nothing of HTTP, models or money.
+20 ms (sooner when there are plenty, at once when it was idle), then releases the callers; `fsync` follows within
+200 ms in a thread of its own. So a kill costs the calls in flight and at most the answers of the last 20 ms; a
+power cut those of the last 200 ms. Knows nothing of HTTP, models or money.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from contextvars import ContextVar
 from pathlib import Path
 from types import TracebackType
@@ -23,11 +24,13 @@ import msgspec
 
 from boostqa.errors import StorageStop
 from boostqa.llm.frames import SUFFIX, FrameCache, encode_frame, read_frames
-from boostqa.llm.ledger_files import Index, storage, storage_stop, write_sidecar
+from boostqa.llm.ledger_files import Index, finish_file, storage, storage_stop
 from boostqa.llm.lines import Line, LineHead, Totals
 
 REMEMBERED = 50_000
 """Answers of this session whose place is known without the index: about 8 MB."""
+PLENTY = 16
+"""Lines per journal that are not kept waiting: a frame of fewer packs worse, one of more keeps callers waiting."""
 _encoder = msgspec.json.Encoder()
 _decoder = msgspec.json.Decoder(Line)
 _head_decoder = msgspec.json.Decoder(LineHead)
@@ -112,7 +115,7 @@ class Journal:
         A caller that is being cancelled leaves it at that: `close` waits for what is queued.
         """
         self._pending.append((line, _encoder.encode(line)))
-        written = self._writer.new_future()
+        written = self._writer.loop.create_future()
         self._waiting.append(written)
         self._writer.touch(self)
         return written
@@ -207,18 +210,7 @@ class Journal:
         fd, path, end, own, sums = self._fd, self._path, self._end, self._own, self.sums
         # A line that comes after all (of a call cancelled just now) opens a file of its own.
         self._fd, self._end, self._own, self.sums = -1, 0, [], {}
-        await self._writer.in_thread(path, lambda: _finish(fd, path, end, own, sums))
-
-
-def _finish(fd: int, path: Path, end: int, own: list[tuple[str, int]], totals: dict[str, Totals]) -> None:
-    os.fsync(fd)
-    os.close(fd)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
-    write_sidecar(path, end, own, totals)
+        await self._writer.in_thread(path, lambda: finish_file(fd, path, end, own, sums))
 
 
 class LedgerWriter:
@@ -237,11 +229,13 @@ class LedgerWriter:
         self._flush_s = flush_s
         self._fsync_s = fsync_s
         self._dirty: dict[Journal, None] = {}
+        self._lines = 0  # that wait, over all journals
+        self._timer: asyncio.TimerHandle | None = None  # for the next flush, unless there is plenty before
         self._unsynced: dict[Journal, None] = {}
         self._flusher: asyncio.Task[None] | None = None
         self._syncer: asyncio.Task[None] | None = None
-        self._loop = asyncio.get_running_loop()
-        self._closing: asyncio.Future[None] = self._loop.create_future()
+        self.loop = asyncio.get_running_loop()
+        self._closing: asyncio.Future[None] = self.loop.create_future()
         self._failure: StorageStop | None = None
         self._last_flush = self._last_sync = float("-inf")
         self._write_thread = ThreadPoolExecutor(1, thread_name_prefix="ledger-write")
@@ -287,58 +281,74 @@ class LedgerWriter:
         if self._failure is not None:
             raise self._failure
 
-    def new_future(self) -> asyncio.Future[None]:
-        """A future of this writer's loop."""
-        return self._loop.create_future()
-
     async def flushed(self) -> None:
         """Wait until nothing is on its way to a file.
 
         Raises:
             StorageStop: when a write failed.
         """
-        while self._flusher is not None:
+        while self._dirty or self._flusher is not None:
+            self._start()
+            assert self._flusher is not None
             await asyncio.shield(self._flusher)
         self.check()
 
     def touch(self, journal: Journal) -> None:
-        """Note that `journal` has lines to write."""
+        """Note that `journal` has one more line to write."""
         self._dirty[journal] = None
+        self._lines += 1
         if self._flusher is None:
-            self._flusher = asyncio.get_running_loop().create_task(self._flush())
+            self._plan()
+
+    @property
+    def _plenty(self) -> bool:
+        return self._lines >= PLENTY * len(self._dirty) > 0
+
+    def _plan(self) -> None:
+        """Have what waits flushed, now or in time."""
+        if self._plenty:
+            self._start()
+        elif self._timer is None:
+            # After at least one turn of the loop, so that answers that arrived together share a frame.
+            due = max(self.loop.time(), self._last_flush + self._flush_s)
+            self._timer = self.loop.call_at(due, self._start)
+
+    def _start(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._flusher is None:
+            self._flusher = self.loop.create_task(self._flush())
 
     async def _flush(self) -> None:
-        loop = asyncio.get_running_loop()
-        while self._dirty:
-            # Waits at least one turn of the loop, so that answers that arrived together share a frame.
-            await asyncio.sleep(max(0.0, self._last_flush + self._flush_s - loop.time()))
+        while True:
             batches = [(journal, journal.take()) for journal in self._dirty]
             self._dirty.clear()
-            self._last_flush = loop.time()
+            self._lines = 0
+            self._last_flush = self.loop.time()
             if self._failure is None:
-                self._failure = await loop.run_in_executor(self._write_thread, _write_all, batches)
+                self._failure = await self.loop.run_in_executor(self._write_thread, _write_all, batches)
             for journal, _ in batches:
                 journal.written(self._failure)
                 self._unsynced[journal] = None
             if self._syncer is None:
-                self._syncer = loop.create_task(self._sync())
+                self._syncer = self.loop.create_task(self._sync())
+            if not self._plenty:
+                break
         self._flusher = None
+        if self._dirty:
+            self._plan()
 
     async def _sync(self) -> None:
-        loop = asyncio.get_running_loop()
         while self._unsynced:
             # Not a plain sleep: `close` does not wait for the interval to pass.
-            await asyncio.wait(
-                [self._closing], timeout=max(0.0, self._last_sync + self._fsync_s - loop.time())
-            )
+            wait = max(0.0, self._last_sync + self._fsync_s - self.loop.time())
+            await asyncio.wait([self._closing], timeout=wait)
             journals = list(self._unsynced)
             self._unsynced.clear()
-            self._last_sync = loop.time()
-            for journal in journals:
-                try:
-                    await loop.run_in_executor(self._sync_thread, journal.sync)
-                except OSError as error:  # what the medium did not take cannot be promised to anyone
-                    self._failure = self._failure or storage_stop(error, journal.place)
+            self._last_sync = self.loop.time()
+            failure = await self.loop.run_in_executor(self._sync_thread, _sync_all, journals)
+            self._failure = self._failure or failure
         self._syncer = None
 
     def forget(self, journal: Journal) -> None:
@@ -364,8 +374,8 @@ class LedgerWriter:
 
     async def close(self) -> None:
         """Write and sync what waits; journals that are still open keep their files without a sidecar."""
-        while self._flusher is not None:
-            await asyncio.shield(self._flusher)
+        with suppress(StorageStop):  # its callers have been told
+            await self.flushed()
         if not self._closing.done():
             self._closing.set_result(None)
         while self._syncer is not None:
@@ -384,3 +394,14 @@ def _write_all(batches: list[tuple[Journal, list[tuple[Line, bytes]]]]) -> Stora
         except Exception as error:  # noqa: BLE001 - whatever it is, those who wait must hear of it
             return StorageStop(f"{journal.place}: cannot be written ({type(error).__name__}: {error})")
     return None
+
+
+def _sync_all(journals: Sequence[Journal]) -> StorageStop | None:
+    """Sync each file; what the medium did not take cannot be promised to anyone."""
+    failure = None
+    for journal in journals:
+        try:
+            journal.sync()
+        except OSError as error:
+            failure = failure or storage_stop(error, journal.place)
+    return failure

@@ -91,6 +91,20 @@ def write_sidecar(path: Path, size: int, keys: list[tuple[str, int]], totals: di
         os.replace(temp, sidecar_path(path))
 
 
+def finish_file(
+    fd: int, path: Path, size: int, keys: list[tuple[str, int]], totals: dict[str, Totals]
+) -> None:
+    """Sync and close the ledger file `path`, whose descriptor is `fd`, and its folder, and write the sidecar."""
+    os.fsync(fd)
+    os.close(fd)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+    write_sidecar(path, size, keys, totals)
+
+
 def read_sidecar(path: Path, *, with_keys: bool = True) -> Sidecar | None:
     """The sidecar of ledger file `path`; None where it is absent or does not fit the file."""
     try:
