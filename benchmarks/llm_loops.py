@@ -274,8 +274,8 @@ async def engine_loop(options: Options) -> dict[str, float]:
     from boostqa.llm.budget import Account, Governor, Limits
     from boostqa.llm.clients import Clients, spare_collector
     from boostqa.llm.config import ModelConfig
+    from boostqa.llm.index import Index, index_path, index_run
     from boostqa.llm.ledger import LedgerWriter, current_journal, current_record
-    from boostqa.llm.ledger_files import Index, index_path, index_run
     from boostqa.llm.model import Message, Request
 
     run_dir = Path(options.run_dir)

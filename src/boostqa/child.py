@@ -22,9 +22,9 @@ from boostqa.errors import BoostQAError
 from boostqa.llm.batch_state import batch_folder
 from boostqa.llm.budget import Account, Amount, Ask, Grant
 from boostqa.llm.clients import Address, Batches, Clients, Endpoint, spare_collector
+from boostqa.llm.index import Index, index_path
 from boostqa.llm.leases import Meter, meter_path
 from boostqa.llm.ledger import LedgerWriter
-from boostqa.llm.ledger_files import Index, index_path
 from boostqa.llm.lines import Totals
 from boostqa.recipe import Recipe
 from boostqa.run import Run
@@ -90,7 +90,7 @@ async def open_worker(
         stack.callback(index.close)
 
     def paid(key: str) -> bool:
-        return bytes.fromhex(key) in writer.places or (index is not None and index.lookup(key) is not None)
+        return bytes.fromhex(key) in writer.places or (index is not None and key in index)
 
     stack.push_async_callback(account.close)
     place = None if offline else meter_path(run.root, setup.name)

@@ -23,8 +23,9 @@ from boostqa.identity import digest_bytes
 from boostqa.llm.batch_state import Store, batch_folder, sweep
 from boostqa.llm.budget import Amount, Governor, Limits
 from boostqa.llm.clients import Address
+from boostqa.llm.index import index_run
 from boostqa.llm.leases import begin
-from boostqa.llm.ledger_files import index_run, spent
+from boostqa.llm.ledger_files import spent
 from boostqa.metrics import Watched, serving
 from boostqa.pipeline import entries
 from boostqa.recipe import Recipe, dump, load
@@ -191,7 +192,7 @@ async def _run(
     batches = Store(batch_folder(run.root))
     if batches.states():  # worker processes end at once and leave this to their parent
         index = index_run(run.root, options.reuse)
-        sweep(batches, lambda key: index.lookup(key) is not None)
+        sweep(batches, index.__contains__)
         index.close()
 
 
@@ -200,7 +201,7 @@ def _governor(run: Run, options: Options, limits: Limits) -> Governor:
     ledger = spent(run.root)
     index = index_run(run.root, options.reuse)
     batches = Store(batch_folder(run.root))
-    owed = [batches.owed(state, lambda key: index.lookup(key) is not None) for state in batches.states()]
+    owed = [batches.owed(state, index.__contains__) for state in batches.states()]
     index.close()
     unsettled = begin(run.root, ledger) + sum((part for found in owed for part in found.values()), Amount())
     return Governor(limits, ledger + unsettled, _hours(run), unsettled=unsettled)

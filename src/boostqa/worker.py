@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from boostqa.llm.clients import Clients
-    from boostqa.llm.ledger_files import Index
+    from boostqa.llm.index import Index
 
 RECORDS_AT_ONCE = 256
 """Records of one shard in work at a time: bounds memory; the throttle decides how many calls are in flight."""

@@ -15,9 +15,10 @@ from boostqa.llm.budget import Account, Ask, Governor, Grant, Limits
 from boostqa.llm.clients import Clients
 from boostqa.llm.config import ModelConfig
 from boostqa.llm.http import AiohttpTransport, Response
+from boostqa.llm.index import Index, index_path, index_run
 from boostqa.llm.leases import Meter, begin, meter_path
 from boostqa.llm.ledger import LedgerWriter, current_journal, current_record
-from boostqa.llm.ledger_files import Index, index_path, index_run, spent
+from boostqa.llm.ledger_files import spent
 from boostqa.llm.model import Message, Request
 
 PLACE = ("round-1", "synthesize", "write")

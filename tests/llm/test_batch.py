@@ -28,8 +28,9 @@ from boostqa.llm.clients import Batches, Clients
 from boostqa.llm.config import BatchSettings, ModelConfig
 from boostqa.llm.fake import FakeServer
 from boostqa.llm.http import Response, WireError
+from boostqa.llm.index import index_run
 from boostqa.llm.ledger import LedgerWriter, current_journal
-from boostqa.llm.ledger_files import entries, index_run, spent
+from boostqa.llm.ledger_files import entries, spent
 from boostqa.llm.model import Message, Outcome, Reply, Request
 from boostqa.llm.prices import check_prices, prices_of
 

@@ -20,8 +20,9 @@ from boostqa.llm.budget import Account, Governor, Limits
 from boostqa.llm.check import probe_endpoint, reach_endpoint
 from boostqa.llm.clients import Address, Clients
 from boostqa.llm.config import ModelConfig
+from boostqa.llm.index import Index, index_path, index_run
 from boostqa.llm.ledger import Journal, LedgerWriter, current_journal, current_record
-from boostqa.llm.ledger_files import Index, entries, index_path, index_run, spent, totals
+from boostqa.llm.ledger_files import entries, spent, totals
 from boostqa.llm.model import Message, Outcome, Request
 
 Answer = Callable[[dict[str, Any]], Any]

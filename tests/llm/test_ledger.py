@@ -14,16 +14,14 @@ import pytest
 
 from boostqa.errors import StorageStop
 from boostqa.identity import digest
+from boostqa.llm import index as index_module
 from boostqa.llm import ledger as ledger_module
 from boostqa.llm import ledger_files as ledger_files_module
 from boostqa.llm.frames import encode_frame, read_frames, survey, zstd
+from boostqa.llm.index import Index, build_index, index_path, index_run
 from boostqa.llm.ledger import LedgerWriter
 from boostqa.llm.ledger_files import (
-    Index,
-    build_index,
     entries,
-    index_path,
-    index_run,
     ledger_files,
     read_sidecar,
     sidecar_path,
@@ -219,6 +217,33 @@ def test_index_finds_answers_of_other_shards_and_runs(tmp_path: Path) -> None:
             assert text_of(journal.lookup(digest("key", 74))) == "new 74"
 
     asyncio.run(go())
+
+
+def test_index_is_the_same_whatever_fits_into_memory_at_a_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for shard in range(5):  # every key is in two of them, the first counts
+        numbers = range(40 * shard, 40 * shard + 80)
+        write(tmp_path, [line(n, text=f"{shard}: {n}") for n in numbers], shard=f"part-{shard:05d}")
+    whole = index_run(tmp_path)
+    written = index_path(tmp_path).read_bytes()
+    assert len(whole) == 240
+    for at_once in (1, 7, 100):
+        index_path(tmp_path).unlink()
+        monkeypatch.setattr(index_module, "AT_ONCE", at_once)
+        found = index_run(tmp_path)
+        assert index_path(tmp_path).read_bytes() == written
+        for n in range(240):
+            assert digest("key", n) in found
+            assert text_of(found.lookup(digest("key", n))) == f"{max(0, n // 40 - 1)}: {n}"
+        assert digest("key", 240) not in found
+    before = index_path(tmp_path).stat().st_ino
+    index_run(tmp_path)
+    assert index_path(tmp_path).stat().st_ino == before  # nothing has changed: it is left as it is
+    write(tmp_path, [line(240)], shard="part-00009")
+    assert digest("key", 240) in index_run(tmp_path)
+    index_path(tmp_path).write_bytes(b'{"keys": 0, "files": []}\n')  # of another version
+    assert len(index_run(tmp_path)) == 241
 
 
 def test_index_of_nothing_and_sidecar_that_does_not_fit(tmp_path: Path) -> None:

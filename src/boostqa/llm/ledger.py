@@ -24,7 +24,8 @@ import msgspec
 
 from boostqa.errors import StorageStop
 from boostqa.llm.frames import SUFFIX, FrameCache, encode_frame, read_frames
-from boostqa.llm.ledger_files import Index, finish_file, storage, storage_stop
+from boostqa.llm.index import Index
+from boostqa.llm.ledger_files import finish_file, storage, storage_stop
 from boostqa.llm.lines import Line, LineHead, Totals
 
 REMEMBERED = 50_000

@@ -145,7 +145,7 @@ def _pace(run: Run) -> dict[str, Any] | None:
     sums = Totals()
     for path in ledger_files(run.root):
         if path.stat().st_mtime >= start:
-            for part in (read_sidecar(path, with_keys=False) or scan(path)).totals.values():
+            for part in (read_sidecar(path) or scan(path)).totals.values():
                 sums.merge(part)
     return {
         "seconds": seconds,
