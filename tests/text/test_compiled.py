@@ -60,6 +60,8 @@ def test_arrays_that_are_too_short_are_refused() -> None:
             compiled.loops.runs(eight, np.array(starts), 2, np.zeros(40, np.uint64))
     with pytest.raises(ValueError, match="runs"):
         compiled.loops.runs(eight, np.array([0, 40]), 2, np.zeros(38, np.uint64))
+    with pytest.raises(ValueError, match="densify: an array is too short"):
+        compiled.loops.densify(four, np.array([0, 1, 2, 3, 9, 0, 0, 0, 0]), 3)
     for counts, owners in (([41], [0]), ([5], [2]), ([5], [-1]), ([5, 5], [0])):
         with pytest.raises(ValueError, match="minima: an array is too short"):
             compiled.loops.minima(eight, np.array(counts), np.array(owners), 4, four)

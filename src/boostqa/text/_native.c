@@ -10,6 +10,7 @@
 
 #define FACTOR 0x9E3779B97F4A7C15u /* `tokens._FACTOR` and `ngrams.BASE` */
 #define OPERATORS 15               /* `context.OPERATORS` */
+#define EMPTY 0xFFFFFFFFu          /* `minhash._NONE` */
 #define BEHIND 15                  /* bytes behind the last place of a block */
 
 /* Eight bytes as a little-endian number. */
@@ -176,10 +177,33 @@ static PyObject *py_minima(PyObject *self, PyObject *args) {
     Py_RETURN_NONE;
 }
 
+/* densify(values, order, size): see `minhash._densify`; order[rank][place] is where a place looks for a filled one */
+static PyObject *py_densify(PyObject *self, PyObject *args) {
+    Py_buffer values, orders;
+    Py_ssize_t size;
+    if (!PyArg_ParseTuple(args, "w*y*n", &values, &orders, &size)) return NULL;
+    Py_ssize_t rows = size > 0 ? values.len / 4 / size : 0, places = rows * size;
+    const int64_t *order = orders.buf;
+    uint32_t *before = PyMem_Malloc(size > 0 ? size * 4 : 1);
+    int fits = before && size > 0 && orders.len / 8 >= size * size;
+    for (Py_ssize_t i = 0; fits && i < size * size; i++) fits = order[i] >= 0 && order[i] < size;
+    for (Py_ssize_t at = 0; fits && at < places; at += size) {
+        uint32_t *row = (uint32_t *)values.buf + at;
+        memcpy(before, row, size * 4);
+        for (Py_ssize_t i = 0; i < size; i++)
+            for (Py_ssize_t rank = 1; row[i] == EMPTY && rank < size; rank++) row[i] = before[order[rank * size + i]];
+    }
+    PyMem_Free(before);
+    PyBuffer_Release(&values), PyBuffer_Release(&orders);
+    if (!fits) return refused("densify");
+    Py_RETURN_NONE;
+}
+
 static PyMethodDef methods[] = {
     {"words", py_words, METH_VARARGS, "Tokens of a folded block."},
     {"runs", py_runs, METH_VARARGS, "N-grams of tokens."},
     {"minima", py_minima, METH_VARARGS, "Smallest hashes by place."},
+    {"densify", py_densify, METH_VARARGS, "Fills empty places."},
     {NULL, NULL, 0, NULL},
 };
 

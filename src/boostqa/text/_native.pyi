@@ -10,5 +10,8 @@ def words(folded: _Array, borders: _Array, hashes: _Array, lead: _Array, starts:
 def runs(hashes: _Array, starts: _Array, n: int, out: _Array, /) -> None:
     """Fills in the n-grams of each text (see `ngrams.runs`)."""
 
+def densify(values: _Array, order: _Array, size: int, /) -> None:
+    """Fills the empty places of signatures (see `minhash._densify`)."""
+
 def minima(hashes: _Array, counts: _Array, owners: _Array, size: int, values: _Array, /) -> None:
     """Takes hashes into signatures (see `minhash.Signatures.add`)."""

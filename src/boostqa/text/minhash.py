@@ -67,13 +67,16 @@ class Signatures:
 
     def finished(self) -> Signature:
         """The signatures, complete; uint32[texts, size]. A text without tokens has the largest value everywhere."""
+        if compiled.loops is not None:
+            compiled.loops.densify(self.values, _order(self.size), self.size)
+            return self.values
         for start in range(0, len(self.values), _AT_ONCE):
             _densify(self.values[start : start + _AT_ONCE])
         return self.values
 
 
 @cache
-def _order(size: int) -> npt.NDArray[np.intp]:
+def _order(size: int) -> npt.NDArray[np.int64]:
     """The order in which each place looks for a filled one, itself first; [rank, place]."""
     import numpy as np
     import xxhash
@@ -82,7 +85,7 @@ def _order(size: int) -> npt.NDArray[np.intp]:
         return other != place, xxhash.xxh3_64_intdigest(b"boostqa minhash %d %d" % (place, other))
 
     orders = [sorted(range(size), key=lambda other: drawn(place, other)) for place in range(size)]
-    return np.array(orders, dtype=np.intp).T.copy()
+    return np.array(orders, dtype=np.int64).T.copy()
 
 
 @cache
