@@ -23,3 +23,8 @@ def test_a_running_title_stays_once() -> None:
 def test_code_tables_lists_and_formulas_may_repeat_themselves() -> None:
     block = "```\nreturn the_value\nHome\n```\n| a row | of cells |\n- an item of a list\n$$\nx_repeated + y\n$$\n"
     assert without(block * 4) == (block * 4, 0)
+
+
+def test_directives_of_sphinx_go_and_prose_with_colons_stays() -> None:
+    text = ".. _wheels:\n\n.. autoclass:: Wheel\n   :members:\n\nA wheel: round.\n\n.. note:: It turns."
+    assert without(text)[0].split() == ["A", "wheel:", "round.", "..", "note::", "It", "turns."]

@@ -128,3 +128,41 @@ def test_nothing_whole_is_ever_cut(seed: int) -> None:
 def test_each_passage_knows_the_headings_above_it() -> None:
     found = passages("# A\n\none\n\n### B\n\ntwo\n\n## C\n\nthree\n\n# D\n\nfour", 5)
     assert [passage.heading_path for passage in found] == [("A",), ("A", "B"), ("A", "C"), ("D",)]
+
+
+def test_a_short_end_of_a_section_takes_from_what_is_before_it() -> None:
+    paragraph = "A sentence of some length that says a thing or two about the matter at hand."
+    text = "# One\n\n" + "\n\n".join([paragraph] * 5 + ["The end."])
+    found = passages(text, 101)
+    assert [passage.text.count("matter") for passage in found] == [3, 2]
+    assert found[-1].text.endswith("The end.")
+
+
+@pytest.mark.parametrize(
+    ("text", "path"),
+    [
+        ("\\section{On light}\n\nIt is fast.", ("On light",)),
+        ("\\section*{On $c^{2}$}\nIt is fast.", ("On $c^{2}$",)),
+        ("=====\nLight\n=====\n\nIt is fast.", ("Light",)),
+        ("Light\n=====\n\nSpeed\n~~~~~\n\nIt is fast.", ("Light", "Speed")),
+        ("Light\n=====\n\nSpeed\n^^^^^\n\nIt is fast.", ("Light", "Speed")),
+    ],
+)
+def test_headings_of_other_markups_are_known(text: str, path: tuple[str, ...]) -> None:
+    (found,) = passages(text, 200)
+    assert (found.heading_path, found.text) == (path, "It is fast.")
+
+
+def test_a_fence_under_a_line_is_no_heading() -> None:
+    (found,) = passages("Run this now:\n~~~\nmake it\n~~~", 200)
+    assert found.heading_path == ()
+    assert "make it" in found.text
+
+
+def test_a_session_of_python_stays_whole() -> None:
+    session = "\n".join(f">>> print({i}). Next one" for i in range(60))
+    assert [passage.text for passage in passages(f"Prose before it.\n\n{session}\n\nProse behind.", 60)] == [
+        "Prose before it.",
+        session,
+        "Prose behind.",
+    ]

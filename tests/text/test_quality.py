@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from boostqa.text.measures import measure
-from boostqa.text.quality import Verdict, judge, mask_all, mask_personal, prose_of, qa_problems
+from boostqa.text.quality import Verdict, is_references, judge, mask_all, mask_personal, prose_of
 
 
 def verdict(text: str, language: str = "en") -> Verdict:
@@ -57,42 +57,6 @@ def test_each_problem_is_named(text: str, reason: str) -> None:
 
 def test_score_orders_texts() -> None:
     assert score(GOOD) > score("the cat sat on the mat and " * 40) > score("") == 0.0
-
-
-@pytest.mark.parametrize(
-    ("question", "answer", "reason"),
-    [
-        ("", "4", "empty_question"),
-        ("What is 2 + 2?", " ", "empty_answer"),
-        ("According to the passage, why did he leave?", "Fear", "needs_context"),
-        ("如图所示，求角的大小。", "30", "needs_context"),
-        ("What is {{topic}}?", "x", "placeholder"),
-        ("Sure! What is gravity?", "A force", "chat_remnant"),
-        (r"What is \frac{1}{2?", "0.5", "unbalanced_formula"),
-        ("Why is the sky blue?", "because " * 12, "repetitive"),
-    ],
-)
-def test_each_qa_problem_is_named(question: str, answer: str, reason: str) -> None:
-    assert reason in qa_problems(question, answer)
-
-
-@pytest.mark.parametrize(
-    "question",
-    [
-        "PESTLE stands for _____________",
-        r"She pays $\$15.60$ for $2$ apples. How much for one?",
-        "求 $$\\frac{1}{2}$$ 的值",
-        "Which process initiates the passage of half of a parent's DNA to offspring?",
-        "The Art of War is an old book. The author is _____",
-        "What led to the passage of the Sedition Acts?",
-        r"Xenia was able to earn $\$$47.60 more in June.",
-        'Which figure of speech is used in this text?\n"This box weighs a ton!" Martin panted, and put it down.',
-        "Which of the females in the table shown listen?\n| a | b |\n| --- | --- |\n| 1 | 2 |",
-        "class T { int b; //todo which line goes here?",
-    ],
-)
-def test_usable_questions_pass(question: str) -> None:
-    assert qa_problems(question, "x") == []
 
 
 def test_personal_data_is_masked() -> None:
@@ -174,3 +138,61 @@ def test_what_is_set_apart_does_not_count_against_the_prose_around_it() -> None:
     assert "links_only" in problems(links)
     code = "This is how it is done in the language of the book.\n\n```\n" + "x = 1\n" * 30 + "```"
     assert problems(code) == []
+
+
+TABLE = "| Name | What it does |\n| --- | --- |\n" + "".join(
+    f"| `part_{i}` | Turns the wheel that is behind the other one |\n" for i in range(40)
+)
+FORMULA = "$$\n\\begin{bmatrix}\na_{11} & a_{12} \\\\\n\\vdots & \\ddots \\\\\n\\end{bmatrix}\n$$"
+
+
+@pytest.mark.parametrize(
+    ("text", "language"),
+    [
+        (TABLE, "en"),
+        (f"{TABLE}\n**See also**\n\n- Wheels\n- Belts\n- Gears of all kinds\n", "en"),
+        (
+            f"先看矩阵如下，每一项都已给出\n\n{FORMULA}\n\n转置以后得到另一个\n\n{FORMULA}\n\n代入前面的式子即得所求",
+            "zh",
+        ),
+        (
+            "To turn a list of numbers round, use `turn` as it is shown in the lines that stand below this one:\n\n>>> turn([1, 2, 3])\n[3, 2, 1]\n>>> turn([])\n[]",
+            "en",
+        ),
+        (
+            "- $T$: the tree\n- $d(u)$: the degree of a node $u$\n- $p_u$: the parent of $u$\n- $r$: the root of it",
+            "en",
+        ),
+        (
+            "a. S = {1, 2, 3} is the set of the first three. b. A = {2, 4} and B = {1, 3}. c. P(A) is of no use to us.",
+            "en",
+        ),
+    ],
+)
+def test_tables_formulas_and_sessions_are_no_fault(text: str, language: str) -> None:
+    assert problems(text, language) == []
+
+
+def test_a_list_of_numbers_has_few_letters() -> None:
+    table = "| x | y |\n| --- | --- |\n" + "".join(f"| {i}.25 | {i * i}.5 |\n" for i in range(40))
+    assert problems(table) == ["few_letters"]
+
+
+@pytest.mark.parametrize(
+    ("text", "headings", "found"),
+    [
+        ("Doe, J. 1999. On wheels. Some Press.\n\nRoe, A. 2004. On belts. Some Press.", ["References"], True),
+        ("- [Wheels](https://example.org/w)\n- [Belts](https://example.org/b)", ["参考资料与注释"], True),
+        ("Wheels: https://example.org/w", ["Further Reading", "Websites", "Wheels"], True),
+        (
+            "A reference borrows a value and does not own it, so it must not outlive it.",
+            ["References"],
+            False,
+        ),
+        ("Doe, J. 1999. On wheels. Some Press.", ["A history of wheels"], False),
+    ],
+)
+def test_bibliographies_are_told_from_sections_about_references(
+    text: str, headings: list[str], found: bool
+) -> None:
+    assert is_references(text, headings) is found

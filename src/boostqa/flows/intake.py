@@ -23,7 +23,7 @@ from boostqa.identity import digest
 from boostqa.inputs import packed
 from boostqa.readers.items import BadRow, Raw
 from boostqa.record import Event, Labels, Record, Source
-from boostqa.text import boilerplate, chunk, language, normalise, quality
+from boostqa.text import boilerplate, chunk, language, normalise, quality, questions
 from boostqa.text.measures import measure
 
 MALFORMED = (
@@ -157,7 +157,9 @@ class _Row:
         return None
 
     def _pair(self, raw: Raw) -> Record:
-        question, answer, solution = map(self._clean, (raw.question, raw.answer, raw.solution))
+        # What a question is about belongs to it: it must do without its row.
+        asked = "\n\n".join(filter(None, (raw.context, raw.passage, raw.question)))
+        question, answer, solution = map(self._clean, (asked, raw.answer, raw.solution))
         choices = [self._clean(choice) for choice in raw.choices]
         code = self._language(raw, "\n".join((question, *choices, solution)))
         record = self._born(
@@ -176,7 +178,7 @@ class _Row:
             language=code,
         )
         # A question without an answer is still worth writing others from; it only has no checked answer.
-        found = quality.qa_problems(question, answer, code or "en")
+        found = questions.qa_problems(question, answer, code or "en")
         return self._judged(record, [one for one in found if one != "empty_answer"], question)
 
     def _passages(
@@ -196,11 +198,14 @@ class _Row:
                 passage=piece.text,
                 language=code,
             ).score(quality=verdict.score)
-            if not verdict.problems and verdict.score < self.intake.min_quality:
+            problems = list(verdict.problems)
+            if not problems and quality.is_references(piece.text, piece.heading):
+                problems = ["references"]
+            if not problems and verdict.score < self.intake.min_quality:
                 evidence = f"quality {verdict.score:.3f} below {self.intake.min_quality}"
                 yield record.drop(self.intake.entry, "low_quality", evidence)
             else:
-                yield self._judged(record, list(verdict.problems), piece.text)
+                yield self._judged(record, problems, piece.text)
 
     def _judged(self, record: Record, problems: list[str], text: str) -> Record:
         if not problems:
@@ -239,14 +244,15 @@ class _Row:
         **fields: Any,
     ) -> Record:
         """A seed whose id depends on the source, the file, the row and `key`."""
-        path = [*(raw.heading if raw else ()), *heading]
+        # White space of pages (U+00A0) must not make two of the same heading.
+        path = [normalise.squeeze(part) for part in [*(raw.heading if raw else ()), *heading]]
         masked = f"{self.masked} masked" if self.masked else ""
         origin = Source(
             name=self.intake.source,
             license=licences.canonical(raw.license) if raw and raw.license else self.intake.license,
             file=self.file,
             line=line,
-            heading=[part for i, part in enumerate(path) if i == 0 or part != path[i - 1]],
+            heading=[part for i, part in enumerate(path) if part and (i == 0 or part != path[i - 1])],
             url=raw.url if raw else None,
         )
         return Record(

@@ -100,7 +100,11 @@ def _by_format(
 
     form, columns, place = how
     if found is None:
-        raise UnreadableError("unknown_format", f"name it with `format:`, one of {', '.join(FORMATS)}")
+        ending = format_by_name(stream.name)
+        what = f"it does not begin as {ending} does; " if ending else ""
+        raise UnreadableError(
+            "unknown_format", f"{what}if it is one of {', '.join(FORMATS)}, say so with `format:`"
+        )
     if found in _MEMBERS:
         read = partial(_items, form=form, columns=columns, place=place, inside=True)
         members = archives.zip_members if found == "zip" else archives.tar_members

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import zipfile
 
@@ -38,12 +39,17 @@ def format_of(stream: Stream) -> str | None:
         return "html"
     if _XML.match(start) and ending != "html":
         return None
+    if ending in ("markdown", "text", "html") and _is_object(start):
+        return "jsonl"
     if ending in ("csv", "tsv", "markdown", "text", "html"):
         return ending
     if start.lstrip().startswith((b"{", b"[")):
         return _json_kind(start, ending)
     if ending in ("jsonl", "json"):
         return ending
+    if ending is not None:
+        # It would be known by its first bytes, so it is damaged, or something else under this name.
+        return None
     if b"\x00" in start and not start.startswith((b"\xff\xfe", b"\xfe\xff")):
         return None
     return "text"
@@ -92,6 +98,15 @@ def _zip_kind(stream: Stream) -> str:
         finally:
             stream.data.seek(0)
     return "zip"
+
+
+def _is_object(start: bytes) -> bool:
+    """Whether the first line is a JSON object, which no line of prose or markup is."""
+    line = start.split(b"\n", 1)[0]
+    try:
+        return line.startswith(b"{") and isinstance(json.loads(line), dict)
+    except (ValueError, RecursionError):
+        return False
 
 
 def _json_kind(start: bytes, ending: str | None) -> str:

@@ -146,7 +146,7 @@ class Seeds(Stage):
     """See the module docstring; what is dropped and why is in `flows/intake.py`."""
 
     name: ClassVar[str] = "seeds"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     Config: ClassVar[type[StageConfig]] = SeedsConfig
     assets: ClassVar[tuple[str, ...]] = (DISCIPLINES,)
     config: SeedsConfig

@@ -29,6 +29,13 @@ _RIGHTS = re.compile(
     r".{0,120}\b(?:all rights reserved|privacy policy|terms of (?:use|service))\W*",
     re.IGNORECASE,
 )
+_DIRECTIVE = re.compile(
+    r"\s*\.\. _[^:]+:\s*|"
+    r"\s*\.\. (?:auto\w+|(?:py:)?(?:module|currentmodule|class|function)|toctree|index|highlight|contents)::.*|"
+    r"\s+:(?:(?:(?:undoc|inherited|exclude|private|special)-)?members|show-inheritance|titlesonly|maxdepth|hidden|glob|"
+    r"noindex|nosignatures):.*"
+)
+"""Lines by which Sphinx puts other texts in or names a place."""
 _EDGE = " \t.:|·•»«›‹→←#*_-[]()"
 _SHORT = 160
 """Characters up to which a line may be boilerplate."""
@@ -68,6 +75,8 @@ def _may_repeat(line: str) -> bool:
 
 
 def _is_phrase(line: str) -> bool:
+    if ":" in line and line.lstrip()[:1] in (".", ":") and _DIRECTIVE.fullmatch(line):
+        return True
     bare = line.strip(_EDGE).lower()
     if len(bare) < 40 and bare in _PHRASES and bare:
         return line[:1] != "#"

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_left
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from itertools import pairwise
+from itertools import groupby, pairwise
 
 from boostqa.text.normalise import CJK
 
@@ -39,7 +39,13 @@ class _Block:
 
 _CJK_CHAR = re.compile(f"[{CJK}]")
 _HEADING = re.compile(r"(#{1,6})\s+(.*?)\s*#*\s*$")
-_UNDERLINE = re.compile(r"\s{0,3}(=+|-{3,})\s*$")
+_UNDERLINE = re.compile(r"\s{0,3}(=+|-{3,}|\^{3,}|~{3,}|\"{3,})\s*$")
+_LEVELS = {"=": 1, "-": 2, "~": 3, "^": 3, '"': 4}
+"""What a heading is underlined with -> its level."""
+_LATEX_HEADING = re.compile(
+    r"\s{0,3}\\(part|chapter|(?:sub){0,2}section)\*?\{([^{}]*(?:\{[^{}]*\}[^{}]*)*)\}\s*$"
+)
+_LATEX_LEVELS = {"part": 1, "chapter": 2, "section": 3, "subsection": 4, "subsubsection": 5}
 _FENCE = re.compile(r"\s*(```+|~~~+)")
 _ITEM = re.compile(r"\s*(?:[-*+•]|\d{1,3}[.)、]|[(（]\d{1,3}[)）])\s+")
 _TABLE = re.compile(r"\s*\|.*\|\s*$")
@@ -68,24 +74,47 @@ def estimate_tokens(text: str) -> int:
 def passages(markdown_text: str, max_tokens: int = 512, overlap: int = 0) -> list[Passage]:
     """The document as passages of at most `max_tokens` estimated tokens (see `estimate_tokens`).
 
-    A heading starts a new passage and is not part of its text. With `overlap`, a passage repeats trailing
+    A heading starts a new passage and is not part of its text; the last two of a section are about as long as each
+    other where they can. With `overlap`, a passage repeats trailing
     blocks of the one before it under the same heading, up to that many tokens. A code block, table, list item or
     formula longer than `max_tokens` stays whole, as a passage of its own.
     """
     found: list[Passage] = []
+    for _, blocks in groupby(_pieces(markdown_text, max_tokens), lambda block: block.path):
+        found += map(_join, _even(list(_runs(blocks, max_tokens, overlap)), overlap))
+    return found
+
+
+def _runs(blocks: Iterable[_Block], max_tokens: int, overlap: int) -> Iterator[list[_Block]]:
+    """Blocks of one section, as many together as a passage may have."""
     held: list[_Block] = []
     size = 0
-    for block in _pieces(markdown_text, max_tokens):
+    for block in blocks:
         tokens = estimate_tokens(block.text) + 1
-        if held and (block.path != held[-1].path or size + tokens > max_tokens):
-            found.append(_join(held))
-            held = _tail(held, min(overlap, max_tokens - tokens)) if block.path == held[-1].path else []
-            size = sum(estimate_tokens(kept.text) + 1 for kept in held)
+        if held and size + tokens > max_tokens:
+            yield held
+            held = _tail(held, min(overlap, max_tokens - tokens))
+            size = sum(map(_size, held))
         held.append(block)
         size += tokens
     if held:
-        found.append(_join(held))
-    return found
+        yield held
+
+
+def _even(runs: list[list[_Block]], overlap: int) -> list[list[_Block]]:
+    """The runs of a section, of which a short last one takes blocks from the one before it."""
+    if len(runs) < 2 or overlap:
+        return runs
+    *_, before, last = runs
+    while len(before) > 1 and sum(map(_size, last)) + _size(before[-1]) <= sum(map(_size, before)) - _size(
+        before[-1]
+    ):
+        last.insert(0, before.pop())
+    return runs
+
+
+def _size(block: _Block) -> int:
+    return estimate_tokens(block.text) + 1
 
 
 def _join(blocks: list[_Block]) -> Passage:
@@ -100,7 +129,7 @@ def _join(blocks: list[_Block]) -> Passage:
 def _tail(blocks: list[_Block], budget: int) -> list[_Block]:
     kept: list[_Block] = []
     for block in reversed(blocks):
-        budget -= estimate_tokens(block.text) + 1
+        budget -= _size(block)
         if budget < 0:
             break
         kept.insert(0, block)
@@ -125,19 +154,10 @@ def _blocks(text: str) -> Iterator[_Block]:
     position = 0
     while position < len(lines):
         line = lines[position]
-        heading = _HEADING.match(line)
+        heading = _heading(lines, position)
         if heading:
-            level = len(heading[1])
-            path = [entry for entry in path if entry[0] < level] + [(level, heading[2])]
-            position += 1
-            continue
-        underline = (
-            _UNDERLINE.match(lines[position + 1]) if line.strip() and position + 1 < len(lines) else None
-        )
-        if underline and not _ITEM.match(line) and not _TABLE.match(line):
-            level = 1 if underline[1][0] == "=" else 2
-            path = [entry for entry in path if entry[0] < level] + [(level, line.strip())]
-            position += 2
+            level, title, position = heading
+            path = [entry for entry in path if entry[0] < level] + [(level, title)]
             continue
         if not line.strip():
             position += 1
@@ -146,6 +166,30 @@ def _blocks(text: str) -> Iterator[_Block]:
         body = "\n".join(lines[position:end]).rstrip()
         yield _Block(body, tuple(name for _, name in path if name), position + 1, whole)
         position = end
+
+
+def _heading(lines: list[str], position: int) -> tuple[int, str, int] | None:
+    """(level, title, line behind) of a heading of Markdown, reStructuredText or LaTeX that begins here."""
+    line = lines[position]
+    if marked := _HEADING.match(line):
+        return len(marked[1]), marked[2], position + 1
+    if "section" in line or "chapter" in line or "part" in line:
+        latex = _LATEX_HEADING.match(line)
+        if latex:
+            return _LATEX_LEVELS[latex[1]], latex[2].strip(), position + 1
+    if not line.strip() or position + 1 >= len(lines):
+        return None
+    below = _UNDERLINE.match(lines[position + 1])
+    if below and not _ITEM.match(line) and not _TABLE.match(line):
+        mark = below[1][0]
+        # Other marks than Markdown's are one only where they are as long as the title; `~~~` may open code.
+        if mark in "=-" or len(below[1]) == len(line.strip()):
+            return _LEVELS[mark], line.strip(), position + 2
+    title = lines[position + 1].strip()
+    between = position + 2 < len(lines) and lines[position + 2].rstrip() == line.rstrip()
+    if between and 0 < len(title) <= len(line.strip()) and not line.strip().strip("="):
+        return 1, title, position + 3
+    return None
 
 
 def _end(lines: list[str], start: int) -> tuple[int, bool]:
@@ -172,7 +216,8 @@ def _end(lines: list[str], start: int) -> tuple[int, bool]:
         while end < len(lines) and _TABLE.match(lines[end]):
             end += 1
         return end, True
-    return _paragraph(lines, start), _ITEM.match(line) is not None
+    whole = _ITEM.match(line) is not None or line.lstrip().startswith(">>> ")
+    return _paragraph(lines, start), whole
 
 
 def _has(mark: str, line: str) -> bool:
@@ -201,7 +246,8 @@ def _paragraph(lines: list[str], start: int) -> int:
                     break
             else:
                 inner = item and line.startswith(("  ", "\t"))
-                if _HEADING.match(line) or (not inner and _begins_whole(line)):
+                latex = line.startswith("\\") and _LATEX_HEADING.match(line)
+                if latex or _HEADING.match(line) or (not inner and _begins_whole(line)):
                     break
         elif end - start > 200:
             break

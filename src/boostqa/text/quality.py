@@ -1,4 +1,4 @@
-"""What is wrong with a passage or a question-answer pair, and masking of personal data.
+"""What is wrong with a passage, and masking of personal data.
 
 Rules of the kind that Gopher, C4 and FineWeb use, few and blunt: each reason names something a person can
 see in the text. They find what is broken, not what is good.
@@ -15,7 +15,6 @@ import msgspec
 
 from boostqa.text.chunk import estimate_tokens
 from boostqa.text.measures import Measures, measure
-from boostqa.text.normalise import words
 
 MIN_TOKENS = 24
 """Shortest passage, in estimated tokens."""
@@ -26,41 +25,32 @@ _BOILERPLATE = (
 )
 _MOJIBAKE = re.compile("Ã[\x80-\xbf]|锟斤拷")
 _LINK = re.compile(r"\[[^\n]{0,200}?\]\([^()\s]*\)|https?://[^\s)]+|[-*\d.]")
-_CONTEXT = re.compile(
-    r"\b(?:according to|based on|as (?:stated|shown|described|mentioned) in|in|from) (?:the|this) "
-    r"(?:above |given |following )?(?:passage|text|article|paragraph|excerpt|document|section)\b(?! of\b)|"
-    r"\b(?:the|this) excerpt\b|\b(?:this passage|the passage)\b(?! (?:of|through|from|to|between)\b)|"
-    r"\bthe author(?:'s (?:purpose|tone|attitude|view|main|point)| (?:means?|impl|suggest|argue|describe|state|mention|"
-    r"refer|think|believe|feel|say|use))|"
-    r"\b(?:figure|diagram|graph|table|picture|image) (?:above|below|shown)\b|"
-    r"\b(?:above|following|shown) (?:figure|diagram|graph|picture|image)\b|\bas shown in (?:the )?fig|"
-    r"根据(?:上文|本文|文章|原文|材料|短文)|(?:如|见|由|下|上)图(?:所示|线所示|可知)?|文中|本段|作者认为",
-    re.IGNORECASE,
-)
-_ITS_OWN = re.compile(r"passage|text|article|paragraph|excerpt|author|文|段|作者", re.IGNORECASE)
-"""A reference that the question itself may answer, by quoting the text after a line break."""
-_TABLE = re.compile(r"\\begin\{tabular\}|^\s*\|.*\|", re.MULTILINE)
-_REMNANT = re.compile(
-    r"as an ai\b|as a language model|i(?:'m| am) (?:sorry,? (?:but|i)\b|unable to|happy to (?:help|assist))|"
-    r"^\s*(?:sure|certainly|of course)[!,.]|</?think>|<\|[a-z_]+\|>|\bhere(?:'s| is) (?:a|the|your) "
-    r"(?:question|answer)|"
-    r"作为(?:一个)?(?:AI|人工智能|语言模型)",
-    re.IGNORECASE,
-)
-_PLACEHOLDER = re.compile(
-    r"\{\{\s*[a-z_]{3,}\s*\}\}|\{(?:question|answer|topic|passage|text)\}|<(?:question|answer|insert)\b[^>]*>|"
-    r"\[(?:insert|your)\b[^\]]*\]|(?-i:\bTODO\b)",
-    re.IGNORECASE,
-)
 _SET_APART = (
-    r"(?s)```.*?(?:```|\z)|\$\$.*?\$\$|\$[^$\n]+\$|\\\(.*?\\\)|\\\[.*?\\\]|"
+    r"(?s)```.*?(?:```|\z)|(?m:^[ \t]*>>> [^\n]*(?:\n[ \t]*[^\s][^\n]*)*)|\$\$.*?\$\$|\$[^$\n]+\$|"
+    r"\\\(.*?\\\)|\\\[.*?\\\]|"
     r"\\begin\{(?:equation|align|gather|multline|eqnarray|array|[bpvBV]?matrix|cases|split|tabular|tikzpicture|verbatim|"
     r"lstlisting|displaymath|math)\*?\}.*?\\end\{(?:equation|align|gather|multline|eqnarray|array|[bpvBV]?matrix|cases|"
     r"split|tabular|tikzpicture|verbatim|lstlisting|displaymath|math)\*?\}|"
     r"(?m:^[ \t]*\|[^\n]*\|[ \t]*$)"
 )
-"""Code, formulas and table rows, which may repeat themselves; in RE2's syntax."""
-_APART_MARKS = ("```", "$", "\\(", "\\[", "\\begin{", "|")
+"""Code, formulas and table rows, which may repeat themselves; in RE2's syntax.
+
+A session of Python ends at an empty line."""
+_APART_MARKS = ("```", ">>> ", "$", "\\(", "\\[", "\\begin{", "|")
+_DISPLAY = re.compile(r"\$\$.*?\$\$|\\\[.*?\\\]", re.DOTALL)
+_REFERENCES = re.compile(
+    r"(?:[\d.]+\s*)?(?:references?|bibliography|works cited|literature(?: cited)?|citations|sources|"
+    r"notes and references|(?:for )?further (?:reading|exploration|research)|external links|see also|websites?|links|"
+    r"参考(?:文献|资料|书目)\S{0,8}|延伸阅读|拓展阅读|相关链接|外部链接)",
+    re.IGNORECASE,
+)
+_CITED = re.compile(
+    r"https?://|\bwww\.|\bdoi\b|\b(?:19|20)\d\d\b|\bpp?\.\s?\d|\bvol\.|\bISBN\b|\]\(", re.IGNORECASE
+)
+"""What the entry of a bibliography has."""
+_EXPLAINS = re.compile(r"[:：]\s*\S|\s[–—-]\s|[,，.。;；]\s*\S+ \S")
+"""What an item of a list has that says more than a name."""
+_HAN = re.compile("[\u3400-\u9fff]")
 _EMAIL = re.compile(r"\b[A-Za-z0-9._%+-]{1,64}@[A-Za-z0-9-]{1,63}(?:\.[A-Za-z0-9-]{1,63})*\.[A-Za-z]{2,24}\b")
 _NUMBERS = re.compile(r"\d[\d .()-]{5,}\d")
 _DOUBTFUL = r"@|\d(?:[ .()-]{0,3}\d){9}|\d\.\d{1,3}\.\d{1,3}\.\d|(?:[\da-fA-F]{1,4}:){7}"
@@ -101,6 +91,8 @@ class Rules:
     """Whether a text without any mark of a sentence or clause is none."""
     letters: float = 0.4
     """Least share of letters among what is not white space."""
+    set_apart: float = 0.3
+    """The same of what is hardly anything but code, formulas and tables."""
     runs: float = 0.4
     """Least share of different ones among the runs of three words of a text of 50 words."""
     repeated: float = 0.3
@@ -115,8 +107,8 @@ class Rules:
 
 RULES = {
     "en": Rules(stop_words=2, word_length=(2.2, 12.0)),
-    "zh": Rules(word_length=(0.0, 60.0), needs_signs=True, runs=0.35),
-    "ja": Rules(word_length=(0.0, 60.0), needs_signs=True, runs=0.35),
+    "zh": Rules(word_length=(0.0, 60.0), needs_signs=True, letters=0.3, runs=0.35),
+    "ja": Rules(word_length=(0.0, 60.0), needs_signs=True, letters=0.3, runs=0.35),
     "de": Rules(word_length=(2.2, 16.0)),
 }
 """Language -> its rules; the others have those of `Rules()`."""
@@ -175,9 +167,18 @@ def judge(
             problems.append("repetitive")
         if phrases[i] > bare.words / 150:
             problems.append("boilerplate")
-        problems += _word_problems(bare, rules)
+        problems += _word_problems(texts[i], bare, rules)
         found.append(Verdict(tuple(problems), _score(bare, len(problems))))
     return found
+
+
+def is_references(text: str, headings: Sequence[str]) -> bool:
+    """Whether a passage under these headings, outermost first, is a list of works or links to be read elsewhere."""
+    if not any(len(part) <= 60 and _REFERENCES.fullmatch(part.strip()) for part in headings[-3:]):
+        return False
+    entries = [line for line in map(str.strip, text.split("\n")) if line]
+    cited = sum(_CITED.search(line) is not None for line in entries)
+    return cited >= max(1, len(entries) / 2)
 
 
 def _shape_problems(text: str, measures: tuple[Measures, Measures], rules: Rules) -> list[str]:
@@ -189,43 +190,71 @@ def _shape_problems(text: str, measures: tuple[Measures, Measures], rules: Rules
     if lost > full.characters / 200:
         found.append("damaged_encoding")
     # What has a sentence or two beside its formulas is judged by these.
-    seen = bare if bare.tokens >= MIN_TOKENS // 2 else full
-    if seen.letters < rules.letters * seen.dense or not seen.dense:
+    wide = bare.han + bare.kana
+    prose = wide + (bare.dense - wide) // 4 >= MIN_TOKENS // 2
+    seen, least = (bare, rules.letters) if prose else (full, min(rules.letters, rules.set_apart))
+    if seen.letters < least * seen.dense or not seen.dense:
         found.append("few_letters")
     return found
 
 
-def _word_problems(bare: Measures, rules: Rules) -> list[str]:
+def _word_problems(text: str, bare: Measures, rules: Rules) -> list[str]:
     found = []
-    if (rules.needs_signs and not bare.signs and bare.words >= 20) or (
-        bare.spaced >= 20 and bare.stop < rules.stop_words
-    ):
+    # A formula set apart ends a sentence, too.
+    unsigned = rules.needs_signs and not bare.signs and bare.words >= 20 and "$$" not in text
+    if unsigned or (bare.spaced >= 20 and bare.stop < rules.stop_words):
         found.append("no_sentences")
     least, most = rules.word_length
-    if bare.spaced >= 10 and not least <= bare.word_letters / bare.spaced <= most:
+    # Letters that stand for quantities are no sign of damage among words that make sentences.
+    sentences = 0 < rules.stop_words <= bare.stop and bare.stop >= bare.spaced / 12
+    if bare.spaced >= 10 and not (sentences or least <= bare.word_letters / bare.spaced <= most):
         found.append("odd_word_lengths")
     return found
 
 
 def _line_problems(text: str, bare: Measures, rules: Rules) -> list[str]:
-    lines = bare.lines
-    if lines < 4:
-        return []
     found = []
-    if bare.leaders > 0.3 * lines:
-        found.append("contents_list")
-    if bare.bullets > rules.bullets * lines:
-        found.append("list_only")
-    if lines >= 10 and bare.short > rules.short * lines and bare.unfinished > 0.88 * lines:
-        found.append("short_lines")
-    if bare.ellipses > rules.ellipses * lines:
-        found.append("ellipses")
     if ("http" in text or "](" in text) and estimate_tokens(_LINK.sub("", text)) < MIN_TOKENS // 2:
         found.append("links_only")
-    long_ = [line for line in map(str.strip, text.split("\n")) if len(line) > 10 and line[0] not in "|\\&$"]
-    if len(long_) - len(set(long_)) > rules.repeated * lines:
+    if bare.lines < 4:
+        return found
+    if bare.leaders > 0.3 * bare.lines:
+        found.append("contents_list")
+    if bare.bullets > rules.bullets * bare.lines and _only_bullets(text, rules):
+        found.append("list_only")
+    if (
+        bare.lines >= 10
+        and bare.short > rules.short * bare.lines
+        and bare.unfinished > 0.88 * bare.lines
+        and _short_lines(text, rules)
+    ):
+        found.append("short_lines")
+    if bare.ellipses > rules.ellipses * bare.lines:
+        found.append("ellipses")
+    most = rules.repeated * bare.lines
+    if _repeated(text) > most and _repeated(_DISPLAY.sub("", text)) > most:
         found.append("repeated_lines")
     return found
+
+
+def _only_bullets(text: str, rules: Rules) -> bool:
+    """Whether bullets that explain nothing are most of a text with its tables and programs."""
+    lines = [line.strip() for line in text.split("\n") if line.strip()]
+    bare = [line for line in lines if line[0] in "-*•·●▪◦‣+" and not _EXPLAINS.search(line[1:])]
+    return len(bare) > rules.bullets * len(lines) - 1
+
+
+def _short_lines(text: str, rules: Rules) -> bool:
+    """Whether lines are short with their formulas, too."""
+    lines = [line.strip() for line in text.split("\n") if line.strip()]
+    short = sum(len(line) < (15 if _HAN.search(line) else 30) for line in lines)
+    return short > rules.short * len(lines)
+
+
+def _repeated(text: str) -> int:
+    """Lines of some length that were there before."""
+    long_ = [line for line in map(str.strip, text.split("\n")) if len(line) > 10 and line[0] not in "|\\&$"]
+    return len(long_) - len(set(long_))
 
 
 def _score(bare: Measures, problems: int) -> float:
@@ -235,70 +264,6 @@ def _score(bare: Measures, problems: int) -> float:
     length = min(1.0, bare.words / 300)
     richness = min(1.0, bare.distinct / bare.words**0.5 / 15)
     return round(float((0.6 + 0.2 * length + 0.2 * richness) * 0.6**problems), 4)
-
-
-def qa_problems(question: str, answer: str, language: str = "en") -> list[str]:
-    """Reasons (snake_case constants) why a question with its answer is not usable; empty: none found.
-
-    One of: empty_question, empty_answer, question_too_short, question_too_long, needs_context (refers to a
-    passage or figure that is not there), chat_remnant, placeholder, unbalanced_formula, repetitive,
-    damaged_encoding. Structure only: whether the answer is right is not judged here.
-    """
-    found = []
-    tokens = words(question)
-    if not tokens:
-        found.append("empty_question")
-    elif len(tokens) < 3 and len(question.strip()) < 10:
-        found.append("question_too_short")
-    if estimate_tokens(question) > 2000:
-        found.append("question_too_long")
-    if not answer.strip():
-        found.append("empty_answer")
-    if _needs_context(question):
-        found.append("needs_context")
-    both = f"{question}\n{answer}"
-    if _REMNANT.search(question) or _REMNANT.search(answer):
-        found.append("chat_remnant")
-    if _PLACEHOLDER.search(both):
-        found.append("placeholder")
-    if not all(map(_balanced, (question, answer))):
-        found.append("unbalanced_formula")
-    if any(map(_loops, (question, answer))):
-        found.append("repetitive")
-    if "\ufffd" in both or "锟斤拷" in both:
-        found.append("damaged_encoding")
-    return found
-
-
-def _needs_context(question: str) -> bool:
-    """Whether a question refers to a text or figure that is not in it."""
-    match = _CONTEXT.search(question)
-    if match is None or estimate_tokens(question) >= 120:
-        return False
-    quoted = question[match.end() :].partition("\n")[2].strip()
-    if _ITS_OWN.search(match[0]) and estimate_tokens(quoted) >= 8:
-        return False
-    return not ("table" in match[0].lower() and _TABLE.search(question))
-
-
-def _balanced(text: str) -> bool:
-    """Whether formula marks close; a lone $ is money, so only pairs that must match are counted."""
-    # A price in dollars, $\\$$5, must not look like a mark of a display.
-    dollars = text.replace("\\$", "¤")
-    if dollars.count("$$") % 2 and "$" not in dollars.replace("$$", ""):
-        return False
-    if text.count("\\(") != text.count("\\)") or text.count("\\begin{") != text.count("\\end{"):
-        return False
-    if "\\" not in text:
-        return True
-    bare = text.replace("\\{", "").replace("\\}", "")
-    return bare.count("{") == bare.count("}")
-
-
-def _loops(text: str) -> bool:
-    """Whether the end of a text is one short piece over and over, as models produce when they are stuck."""
-    found = re.search(r"(.{2,60}?)\1{5,}\s*$", text[-400:], re.DOTALL)
-    return found is not None and re.search(r"[^\W_]", found[1]) is not None
 
 
 def mask_personal(text: str) -> tuple[str, int]:
