@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
-from contextlib import ExitStack
+from collections.abc import Collection, Mapping
+from contextlib import AsyncExitStack, ExitStack
 from pathlib import Path
 
 import msgspec
 
+from boostqa.errors import UserError
+from boostqa.identity import digest
 from boostqa.llm import embedded
-from boostqa.llm.check import Findings, probe_endpoint, reach_endpoint
-from boostqa.llm.clients import Address
+from boostqa.llm.budget import Account, Ask, Governor, Grant
+from boostqa.llm.check import probe_endpoint, reach_endpoint
+from boostqa.llm.client import Client, abilities_of
+from boostqa.llm.clients import Address, Clients
+from boostqa.llm.index import Index, index_path
+from boostqa.llm.leases import Meter, meter_path
+from boostqa.llm.ledger import LedgerWriter, current_journal
+from boostqa.llm.lines import RawReply
+from boostqa.llm.model import Abilities, Request
 from boostqa.llm.prices import check_prices
+from boostqa.llm.trial import Findings, Trial, try_out
 from boostqa.pipeline import PIPELINE
 from boostqa.recipe import Recipe, load
+from boostqa.run import Run
 
 
 async def preflight(recipe: Recipe, addresses: Mapping[str, Address]) -> str:
@@ -33,6 +44,92 @@ async def preflight(recipe: Recipe, addresses: Mapping[str, Address]) -> str:
     for findings in [one for group in found for one in group]:
         findings.raise_for_errors()
     return currency
+
+
+async def learn(
+    recipe: Recipe, run: Run, governor: Governor, addresses: Mapping[str, Address]
+) -> dict[str, Abilities]:
+    """What the endpoints of a run obey, found out with a few tiny calls each, which go through ledger and budget.
+
+    The next start finds the answers in the ledger and pays nothing. Not asked are the embedded model, which is known,
+    and those behind a Batch API, whose answers would take hours.
+
+    Returns:
+        Abilities by name in `models`.
+
+    Raises:
+        UserError: when an endpoint refuses every chat, ignores the limit of tokens under a budget that rests on it, or
+            cannot do what a stage needs of it.
+        Stop: as any call.
+    """
+    models = {
+        name: config
+        for name, config in recipe.models_in_use().items()
+        if not config.embedded and config.transport == "online"
+    }
+
+    for name in recipe.roles.of("target"):
+        needs(name, abilities_of(recipe.models[name]), recipe.probe.methods)
+
+    async def ask_governor(message: Ask) -> Grant:
+        return governor.ask(message)
+
+    async with AsyncExitStack() as stack:
+        writer = await stack.enter_async_context(LedgerWriter())
+        index = Index(index_path(run.root))
+        stack.callback(index.close)
+        account, place = Account("worker-check", ask_governor), meter_path(run.root, "worker-check")
+        stack.push_async_callback(account.close)
+        if place is not None:
+            account.meter = Meter(place)
+            stack.callback(account.meter.close)
+        clients = await stack.enter_async_context(Clients(models, account=account, addresses=addresses))
+        journal = writer.open(run.root, ("check", "models", "try"), "all", index)
+        stack.push_async_callback(journal.close)
+        current_journal.set(journal)
+        found = await asyncio.gather(*(_tried(recipe, name, clients.model(name)) for name in models))
+    return dict(zip(models, found, strict=True))
+
+
+async def _tried(recipe: Recipe, name: str, client: Client) -> Abilities:
+    config, budget = recipe.models[name], recipe.budget
+    # In the key, since another server, or another way to ask, may answer otherwise.
+    about = digest([config.base_url, config.replicas, config.dialect_name, config.json_mode])
+
+    async def ask(kind: str, request: Request, abilities: Abilities) -> RawReply:
+        mark = f"check {digest([about, list(abilities.unsent)])}"
+        return await client.try_once(kind, msgspec.structs.replace(request, attempt=mark), abilities)
+
+    trial = Trial(name, ", ".join(config.urls) or str(config.replicas), config, ask)
+    wanted = ["chat", "limit", "json_schema"]
+    if name in recipe.roles.of("target"):
+        wanted += ["logprobs", "score"] if config.chat else ["complete", "score"]
+    found = await try_out(trial, wanted)
+    found.raise_for_errors(
+        "chat", *(["limit"] if budget.money is not None or budget.tokens is not None else [])
+    )
+    if name in recipe.roles.of("target"):
+        needs(name, found.abilities, recipe.probe.methods)
+    return found.abilities
+
+
+def needs(name: str, able: Abilities, methods: Collection[str]) -> None:
+    """Whether the target can be asked in one of the ways that `probe.methods` allows.
+
+    Raises:
+        UserError: when it cannot.
+    """
+    possible = {
+        "likelihood": able.score,
+        "choice": able.chat and able.logprobs,
+        "generate": able.chat or able.complete,
+    }
+    if not any(possible[method] for method in methods):
+        can = ", ".join(method for method, yes in possible.items() if yes) or "none"
+        raise UserError(
+            f"probe.methods: {', '.join(methods)}, but the endpoint of models.{name} can do none of it "
+            f"(it can: {can}); allow another method, or serve the target with a server that can"
+        )
 
 
 def start_embedded(recipe: Recipe, stack: ExitStack) -> dict[str, Address]:
@@ -70,6 +167,12 @@ def check_recipe(path: Path, *, as_json: bool) -> int:
     with ExitStack() as stack:
         addresses = start_embedded(recipe, stack)
         findings = asyncio.run(_probe_all(recipe, addresses))
+    for one in findings:
+        if one.name in recipe.roles.of("target"):
+            try:
+                needs(one.name, one.abilities, recipe.probe.methods)
+            except UserError as error:
+                one.add("probe", "error", str(error))
     if as_json:
         print(msgspec.json.encode(findings).decode())
     else:

@@ -26,6 +26,7 @@ from boostqa.llm.index import Index, index_path
 from boostqa.llm.leases import Meter, meter_path
 from boostqa.llm.ledger import LedgerWriter
 from boostqa.llm.lines import Totals
+from boostqa.llm.model import Abilities
 from boostqa.recipe import Recipe
 from boostqa.run import Run
 from boostqa.schedule import Task
@@ -46,6 +47,8 @@ class Setup(msgspec.Struct, kw_only=True):
     recipe: dict[str, Any]
     addresses: dict[str, Address] = {}
     """By model name: endpoints that this run started itself (the embedded model)."""
+    abilities: dict[str, Abilities] = {}
+    """By model name: what the endpoints were found to do."""
     name: str = "worker-0"
     workers: int = 1
     """How many processes share the endpoints' limits."""
@@ -106,6 +109,8 @@ async def open_worker(
             batches=Batches(batch_folder(run.root), paid),
         )
     )
+    if not offline:
+        clients.learn(setup.abilities)
     spare_collector()
     return Worker(recipe, run, clients, writer, index, on_record)
 

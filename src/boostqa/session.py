@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatch
 from pathlib import Path
 
-from boostqa.check import check_files, preflight, start_embedded
+from boostqa.check import check_files, learn, preflight, start_embedded
 from boostqa.child import Setup, event_loop
 from boostqa.errors import BoostQAError, Interrupted, UserError
 from boostqa.executor import LocalExecutor, ProcessExecutor
@@ -169,7 +169,12 @@ async def _run(
 ) -> None:
     recipe, run = runner.recipe, runner.run
     governor = _governor(run, options, limits)
-    setup = Setup(root=str(run.root), recipe=recipe.model_dump(mode="json"), addresses=addresses)
+    setup = Setup(
+        root=str(run.root),
+        recipe=recipe.model_dump(mode="json"),
+        addresses=addresses,
+        abilities=await learn(recipe, run, governor, addresses),
+    )
     executor = (
         ProcessExecutor(setup, governor, options.workers)
         if options.workers > 1

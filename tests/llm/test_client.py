@@ -674,7 +674,7 @@ def test_check_finds_all_abilities() -> None:
         assert (able.chat, able.complete, able.score, able.logprobs, able.json_schema) == (True,) * 5
         levels = {row.what: row.level for row in found.rows if row.what != "model"}
         assert levels == {
-            "reachable": "ok", "chat": "ok", "speed": "ok", "json_schema": "ok", "logprobs": "ok",
+            "reachable": "ok", "chat": "ok", "limit": "ok", "speed": "ok", "json_schema": "ok", "logprobs": "ok",
             "complete": "ok", "score": "ok", "price": "warning",
         }  # fmt: skip
         assert found.tokens_per_second is not None
@@ -687,7 +687,11 @@ def settings_rows(fields: dict[str, Any], *script: Any) -> list[tuple[str, str]]
 
     async def go(server: Server) -> None:
         (found,) = await probe_endpoint("a", config(server, **fields))
-        rows.extend((row.level, row.detail) for row in found.rows if row.what == "settings")
+        rows.extend(
+            (row.level, row.detail)
+            for row in found.rows
+            if row.what in ("settings", "limit") and row.level != "ok"
+        )
 
     run(go, *script)
     return rows
@@ -708,7 +712,7 @@ def test_check_says_which_settings_are_not_sent_or_not_obeyed() -> None:
     ((level, detail),) = settings_rows({"think": False}, ok("Earth", reasoning_content="Let me think"))
     assert (level, detail.startswith("think: false is ignored")) == ("warning", True)
     ((level, detail),) = settings_rows({}, ok("Earth " * 900, usage=(10, 900)))
-    assert (level, "900 tokens came for a limit of 64" in detail) == ("error", True)
+    assert (level, "900 tokens came for a limit of 16" in detail) == ("error", True)
 
 
 @pytest.mark.parametrize(
@@ -753,7 +757,10 @@ def test_check_finds_what_is_missing() -> None:
             False,
             False,
         )
-        assert any("did not fit the schema" in row.detail for row in found.rows)
+        assert any(
+            "response_format is ignored: no JSON object in 'Earth'" in row.detail for row in found.rows
+        )
+        assert able.unsent == ("response_format",)
 
     run(go, lambda body: error(404, "no such route")(body) if "prompt" in body else ok("Earth"))
 

@@ -19,6 +19,7 @@ from boostqa.llm.budget import Account, Amount
 from boostqa.llm.config import ModelConfig, Prices
 from boostqa.llm.dialects import (
     DIALECTS,
+    BodyError,
     Dialect,
     Policy,
     chat_body,
@@ -30,7 +31,7 @@ from boostqa.llm.ledger import Journal, current_journal, current_record
 from boostqa.llm.lines import Line, RawReply
 from boostqa.llm.model import Abilities, Message, Outcome, Reply, Request, Score
 from boostqa.llm.prices import cost, upper_cost
-from boostqa.llm.replies import interpret
+from boostqa.llm.replies import interpret, score_of
 from boostqa.llm.sending import Call, Sender, Sent
 
 _BODIES = {"chat": chat_body, "complete": complete_body, "score": score_body}
@@ -79,6 +80,25 @@ class Client:
         self._flights = flights
         shape = {"effort": config.effort, "extra": config.extra}
         self._key_start = canonical([self.id, shape]) + b"\n"
+
+    def learn(self, abilities: Abilities) -> None:
+        """Go by what the endpoint was found to do, instead of by what its dialect promises."""
+        self.abilities = abilities
+        self._policy = policy_of(self._config, self._dialect, abilities)
+
+    async def try_once(self, kind: str, request: Request, abilities: Abilities) -> RawReply:
+        """One call as it is, under these abilities: no second try, no reading; for finding out what there is.
+
+        Raises:
+            BodyError: saying why there is no answer.
+            Stop: as `Model.chat`.
+        """
+        other = self.for_role(self.role)
+        other.learn(abilities)
+        known = await other._known(kind, request)
+        if known.raw is None:
+            raise BodyError(known.error)
+        return known.raw
 
     def for_role(self, role: str) -> Client:
         """The same model with its ledger lines tagged by `role`; everything else is shared."""
@@ -306,11 +326,16 @@ def abilities_of(config: ModelConfig) -> Abilities:
     return msgspec.structs.replace(dialect.abilities, json_schema=constrained, chat=config.chat)
 
 
-def policy_of(config: ModelConfig, dialect: Dialect) -> Policy:
-    """The settings that shape a request's body."""
+def policy_of(config: ModelConfig, dialect: Dialect, abilities: Abilities | None = None) -> Policy:
+    """The settings that shape a request's body; `abilities` are those that the endpoint was found to have."""
+    mode = dialect.json_mode if config.json_mode == "dialect" else config.json_mode
+    unsent = () if abilities is None else abilities.unsent
+    if ("grammar" if mode == "grammar" else "response_format") in unsent:
+        mode = "prompt"
     return Policy(
         model=config.model_id,
-        json_mode=dialect.json_mode if config.json_mode == "dialect" else config.json_mode,
+        json_mode=mode,
+        unsent=unsent,
         effort=config.effort,
         extra=config.extra,
     )
@@ -344,30 +369,3 @@ def _lean(raw: RawReply) -> RawReply:
     """An echoed prompt without what scoring does not need, since the request is in the ledger as well."""
     logprobs = [msgspec.structs.replace(item, top={}) for item in raw.logprobs]
     return msgspec.structs.replace(raw, text="", logprobs=logprobs)
-
-
-def score_of(raw: RawReply | None, start: int, continuation: str) -> Score | None:
-    """Sum the log-probabilities of the tokens that make up `continuation` at the end of an echoed prompt.
-
-    Args:
-        raw: reply to a scoring request; its last token was generated and does not count.
-        start: tokens of the prefix, where the continuation begins unless tokens span the border.
-        continuation: text that was scored.
-    """
-    if raw is None or len(raw.logprobs) < 2:
-        return None
-    end = raw.usage.prompt if raw.usage.prompt is not None else len(raw.logprobs) - 1
-    if len(raw.logprobs) < end:
-        return None  # the server ignored `echo`: these are tokens that it generated
-    tokens = raw.logprobs[:end]
-    start = max(1, min(start, len(tokens)))
-    # A token may span the border; it then belongs to the continuation. Halves of characters are shown as
-    # replacement marks, whose lengths say nothing.
-    while start > 1 and "\ufffd" not in (text := "".join(item.token for item in tokens[start:])):
-        if len(text) >= len(continuation):
-            break
-        start -= 1
-    scored = tokens[start:]
-    return Score(
-        logprob=sum(item.logprob for item in scored), tokens=len(scored), num_bytes=len(continuation.encode())
-    )

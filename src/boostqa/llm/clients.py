@@ -25,6 +25,7 @@ from boostqa.llm.budget import Account
 from boostqa.llm.client import Client, Known, body_bound
 from boostqa.llm.config import ModelConfig
 from boostqa.llm.http import AiohttpTransport, Transport
+from boostqa.llm.model import Abilities
 from boostqa.llm.prices import prices_of
 from boostqa.llm.replicas import REREAD_S, Replicas, addresses
 from boostqa.llm.sending import Patience, Sender
@@ -275,6 +276,11 @@ class Clients:
         if self._transport is not None:
             await self._transport.close()
         self._clients.clear()
+
+    def learn(self, abilities: Mapping[str, Abilities]) -> None:
+        """Go by what endpoints were found to do, by name in `models`, where anything was."""
+        for name, found in abilities.items():
+            self._clients[name].learn(found)
 
     def model(self, name: str, role: str = "") -> Client:
         """The client of an entry of `models`, its ledger lines tagged by `role`."""

@@ -34,6 +34,10 @@ _SECRET_NAME = re.compile(
 )
 
 
+_OURS = {"model", "messages", "prompt", "stream", "n", "best_of", "max_tokens", "max_completion_tokens"}
+"""Fields of a body that `extra` must not set."""
+
+
 def _names(value: Any) -> Iterator[str]:
     """Names of all fields in plain data, however deep."""
     if isinstance(value, dict):
@@ -197,6 +201,9 @@ class ModelConfig(_Settings):
                     f"extra holds {name!r}, which looks like a secret; put it into an environment variable and name "
                     "that in api_key_env"
                 )
+        for name in sorted(_OURS & {name for name, inner in value.items() if inner is not None}):
+            # A limit that nobody knows of, or several answers to a question, and no budget could be kept.
+            raise ValueError(f"extra holds {name!r}, which each request sets for itself; leave it out")
         return value
 
     @field_validator("base_url")

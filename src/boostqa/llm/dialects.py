@@ -21,7 +21,9 @@ import msgspec
 from boostqa.llm.lines import RawReply
 from boostqa.llm.model import Abilities, Request, TokenLogprob, Usage
 
+LIMITS = ("max_tokens", "max_completion_tokens")  # the two names of the limit on generated tokens
 JsonMode = Literal["response_format", "json_object", "grammar", "prompt"]
+_OTHER = dict(zip(LIMITS, reversed(LIMITS), strict=True))
 _MAX_SEED = 2**31 - 1
 
 
@@ -47,6 +49,8 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     json_mode: JsonMode
     effort: str | None = None
     extra: dict[str, Any] = {}
+    unsent: tuple[str, ...] = ()
+    """Fields that the endpoint was found to refuse or to ignore (see `Abilities`)."""
 
 
 _PLAIN = Abilities(chat=True, complete=True, logprobs=True, json_schema=True)
@@ -96,7 +100,8 @@ def chat_body(dialect: Dialect, policy: Policy, request: Request) -> dict[str, A
     """Body of `POST /chat/completions`."""
     messages = [{"role": turn.role, "content": turn.content} for turn in request.messages]
     body: dict[str, Any] = {"model": policy.model, "messages": messages}
-    body[dialect.limit_field] = request.max_tokens
+    limit = dialect.limit_field
+    body[_OTHER[limit] if limit in policy.unsent else limit] = request.max_tokens
     thinking = thinks(dialect, request)
     if dialect.thinking == "deepseek":
         body["thinking"] = {"type": "enabled" if thinking else "disabled"}
@@ -151,6 +156,8 @@ def _finished(
     if request is not None and dialect.seed and request.temperature > 0:
         # The same sample of the same request should come out alike where the server can do that.
         body["seed"] = (request.sample * 2654435761 + (1 if request.attempt else 0)) % _MAX_SEED
+    if policy.unsent:
+        body = {key: value for key, value in body.items() if key not in policy.unsent or key in LIMITS}
     if not policy.extra:
         return body
     body |= policy.extra
@@ -391,26 +398,3 @@ def _number(value: Any) -> float:
 def _short(value: Any, limit: int = 200) -> str:
     text = _text(value) if isinstance(value, str) else json.dumps(value, default=str)
     return text if len(text) <= limit else text[: limit - 1] + "…"
-
-
-def read_error(body: bytes) -> tuple[str, str]:
-    """(code, message) of an error body in any of the forms in use."""
-    text = body[:2000].decode("utf-8", "replace").strip()
-    try:
-        data = msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return "", " ".join(text.split())[:300] or "(empty body)"
-    error = data.get("error", data) if isinstance(data, dict) else data
-    if not isinstance(error, dict):
-        return "", str(error)[:300]
-    code = error.get("code") or error.get("type") or ""
-    message = error.get("message") or error.get("detail") or text
-    return (code if isinstance(code, str) else ""), str(message)[:500]
-
-
-def unknown_model(status: int, code: str, message: str) -> bool:
-    """Whether an error says that the endpoint does not have the model."""
-    text = message.lower()
-    return code == "model_not_found" or (
-        status in {400, 404} and "model" in text and ("not exist" in text or "not found" in text)
-    )

@@ -123,6 +123,8 @@ class Abilities(msgspec.Struct, frozen=True, kw_only=True):
     """Log-probabilities of generated tokens."""
     json_schema: bool = False
     """Constrained decoding by JSON Schema."""
+    unsent: tuple[str, ...] = ()
+    """Fields of a request's body that the endpoint refuses or ignores, so that they are never sent."""
 
 
 class Model(Protocol):

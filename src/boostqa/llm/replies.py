@@ -19,7 +19,7 @@ from typing import Any
 import msgspec
 
 from boostqa.llm.lines import RawReply
-from boostqa.llm.model import Outcome, Reply, Request
+from boostqa.llm.model import Outcome, Reply, Request, Score
 from boostqa.text.surrogates import joined, joined_escapes
 
 _THINK = re.compile(r"\s*<think(?:ing)?>(.*?)(?:</think(?:ing)?>|\Z)", re.DOTALL)
@@ -196,3 +196,30 @@ def _validator(schema: bytes) -> tuple[Callable[[Any], Any], type[Exception]]:
 
     compiled: Callable[[Any], Any] = fastjsonschema.compile(_decode(schema), use_default=False)
     return compiled, fastjsonschema.JsonSchemaValueException
+
+
+def score_of(raw: RawReply | None, start: int, continuation: str) -> Score | None:
+    """Sum the log-probabilities of the tokens that make up `continuation` at the end of an echoed prompt.
+
+    Args:
+        raw: reply to a scoring request; its last token was generated and does not count.
+        start: tokens of the prefix, where the continuation begins unless tokens span the border.
+        continuation: text that was scored.
+    """
+    if raw is None or len(raw.logprobs) < 2:
+        return None
+    end = raw.usage.prompt if raw.usage.prompt is not None else len(raw.logprobs) - 1
+    if len(raw.logprobs) < end:
+        return None  # the server ignored `echo`: these are tokens that it generated
+    tokens = raw.logprobs[:end]
+    start = max(1, min(start, len(tokens)))
+    # A token may span the border; it then belongs to the continuation. Halves of characters are shown as
+    # replacement marks, whose lengths say nothing.
+    while start > 1 and "\ufffd" not in (text := "".join(item.token for item in tokens[start:])):
+        if len(text) >= len(continuation):
+            break
+        start -= 1
+    scored = tokens[start:]
+    return Score(
+        logprob=sum(item.logprob for item in scored), tokens=len(scored), num_bytes=len(continuation.encode())
+    )

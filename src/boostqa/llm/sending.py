@@ -10,7 +10,6 @@ that fails is this one call's own failure.
 from __future__ import annotations
 
 import asyncio
-import email.utils
 import random
 import time
 from collections.abc import Awaitable, Callable
@@ -20,10 +19,11 @@ import msgspec
 
 from boostqa.errors import BudgetStop, ProviderStop
 from boostqa.llm.budget import Amount
-from boostqa.llm.dialects import BodyError, read_error, read_reply, unknown_model
+from boostqa.llm.dialects import BodyError, read_reply
 from boostqa.llm.http import Response, Transport, WireError
 from boostqa.llm.leases import Meter
 from boostqa.llm.lines import RawReply
+from boostqa.llm.refusals import read_error, retry_after, unknown_model
 from boostqa.llm.replicas import Replica, Replicas
 from boostqa.llm.throttle import ClosedError, DownError, Ended, Permit, ShutError
 
@@ -327,9 +327,9 @@ class Sender:
             remedy = "check the account" if code == "insufficient_quota" else remedy
             raise ProviderStop(f"{self._place}: {said}; {remedy}, then run the same command again")
         if status == 429:
-            return _Again(Ended.OVERLOAD, said, retry_after=_retry_after(response.retry_after))
+            return _Again(Ended.OVERLOAD, said, retry_after=retry_after(response.retry_after))
         if status in _STRUGGLING:
-            after = _retry_after(response.retry_after)
+            after = retry_after(response.retry_after)
             return _Again(Ended.STRUGGLE, said, counts=not permit.probe, retry_after=after)
         if status in _RETRIED or status >= 500:
             sent.unanswered += int(status in _GATEWAY and sent.seconds >= _BILLABLE_AFTER)
@@ -376,15 +376,3 @@ def _merge(sent: Sent, other: Sent) -> None:
     elif other.raw is not None:  # both were answered at once: one counts, the other is paid as well
         sent.unanswered += 1
     sent.error = sent.error or other.error if sent.raw is None else ""
-
-
-def _retry_after(value: str) -> float:
-    """Seconds from a `Retry-After` header, which holds seconds or a date; 0 when absent or unreadable."""
-    try:
-        return max(0.0, float(value))
-    except ValueError:
-        pass
-    try:
-        return max(0.0, email.utils.parsedate_to_datetime(value).timestamp() - time.time())
-    except (ValueError, TypeError):
-        return 0.0

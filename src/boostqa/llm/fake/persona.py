@@ -69,6 +69,10 @@ class Persona(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     judge: Judge = Judge()
     vary_breaks: float = 0.0
     """Share of reworded or renumbered questions whose meaning or answer is spoiled."""
+    ignores: tuple[str, ...] = ()
+    """Fields of a request that it passes over without a word, as many servers do."""
+    refuses: tuple[str, ...] = ()
+    """Fields that it answers with an error."""
     thinking: bool | None = None
     """Whether it can think first, and does where the request leaves that open; None: only `deepseek` does."""
     thought_tokens: int = 0

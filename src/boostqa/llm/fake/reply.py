@@ -161,6 +161,10 @@ class Replier:
             Refused: when the server would not take the request.
         """
         persona = self.config.models[name]
+        for field in persona.refuses:
+            if field in body:
+                raise strict.Refused(400, f"Unsupported parameter: '{field}' is not supported.", param=field)
+        body = {field: value for field, value in body.items() if field not in persona.ignores}
         strict.check(persona.dialect, endpoint, body, persona.thinking)
         prompt = (
             "\x1e".join(m["role"] + m["content"] for m in body["messages"])

@@ -1,0 +1,191 @@
+"""What an endpoint refuses or ignores is found out and then not sent, in `check` and in a run, in every dialect."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from boostqa.check import learn, needs
+from boostqa.errors import UserError
+from boostqa.llm.budget import Governor, Limits
+from boostqa.llm.check import probe_endpoint
+from boostqa.llm.client import abilities_of
+from boostqa.llm.clients import Clients
+from boostqa.llm.config import ModelConfig
+from boostqa.llm.fake import FakeServer
+from boostqa.llm.fake.strict import DIALECTS
+from boostqa.llm.index import index_run
+from boostqa.llm.ledger_files import entries
+from boostqa.llm.model import Abilities, Message, Request
+from boostqa.llm.trial import Findings
+from boostqa.recipe import parse
+from boostqa.run import Run
+
+SCHEMA = {
+    "type": "object",
+    "properties": {"answer": {"type": "string"}},
+    "required": ["answer"],
+    "additionalProperties": False,
+}
+QUESTION = Request(messages=(Message("user", "What is 2 + 2?"),), schema=SCHEMA, temperature=0.5)
+
+
+def found(persona: dict[str, Any], **fields: Any) -> tuple[Findings, dict[str, Any]]:
+    """What `check` finds about a fake model, and the server's statistics after a call as a run would send it."""
+    result: list[Any] = []
+
+    async def go() -> None:
+        async with FakeServer({"models": {"m": {"dialect": "vllm"} | persona}}) as server:
+            dialect = persona.get("dialect", "vllm")
+            config = ModelConfig.model_validate(
+                {"base_url": server.url, "model": "m", "dialect": dialect, "retries": 0, **fields}
+            )
+            (findings,) = await probe_endpoint("m", config)
+            before = server.stats()["status"].get("400", 0)
+            async with Clients({"m": config}) as clients:
+                clients.learn({"m": findings.abilities})
+                reply = await clients.model("m").chat(QUESTION)
+            assert server.stats()["status"].get("400", 0) == before
+            result.extend((findings, {"reply": reply}))
+
+    asyncio.run(go())
+    return result[0], result[1]
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_nothing_is_left_out_where_all_is_obeyed(dialect: str) -> None:
+    findings, _ = found({"dialect": dialect})
+    assert findings.abilities.unsent == ()
+    assert [row.what for row in findings.rows if row.level == "error"] == []
+    assert ("limit", "ok") in [(row.what, row.level) for row in findings.rows]
+
+
+@pytest.mark.parametrize(
+    ("dialect", "field"),
+    [
+        ("openai", "response_format"),
+        ("vllm", "response_format"),
+        ("sglang", "response_format"),
+        ("llamacpp", "grammar"),
+    ],
+)
+@pytest.mark.parametrize("how", ["ignores", "refuses"])
+def test_a_schema_that_is_not_enforced_goes_into_the_prompt(dialect: str, field: str, how: str) -> None:
+    findings, after = found({"dialect": dialect, how: [field]})
+    assert findings.abilities.unsent == (field,)
+    assert not findings.abilities.json_schema
+    (row,) = [row for row in findings.rows if row.what == "json_schema"]
+    assert row.detail.startswith(f"{field} is {how[:-1]}d: ")
+    assert row.level == "warning"
+    assert after["reply"].ok
+    assert isinstance(after["reply"].data["answer"], str)
+
+
+@pytest.mark.parametrize(
+    ("dialect", "field", "fields"),
+    [
+        ("openai", "seed", {}),
+        ("openai", "reasoning_effort", {"effort": "high"}),
+        ("openai", "temperature", {}),
+        ("openai", "max_completion_tokens", {}),
+        ("vllm", "chat_template_kwargs", {"think": False}),
+        ("deepseek", "thinking", {}),
+    ],
+)
+def test_a_field_that_is_refused_is_left_out(dialect: str, field: str, fields: dict[str, Any]) -> None:
+    findings, after = found({"dialect": dialect, "refuses": [field]}, **fields)
+    assert findings.abilities.unsent == (field,)
+    assert [row.what for row in findings.rows if row.level == "error"] == []
+    assert any(row.detail.startswith(f"{field} is refused and will not be sent") for row in findings.rows)
+    assert after["reply"].ok
+
+
+def test_the_name_of_the_limit_is_the_one_that_is_obeyed() -> None:
+    findings, _ = found({"dialect": "openai", "ignores": ["max_completion_tokens"], "raw_bytes": 6000})
+    assert findings.abilities.unsent[0] == "max_completion_tokens"
+
+
+def test_a_limit_that_is_ignored_by_any_name_is_an_error() -> None:
+    findings, _ = found(
+        {"dialect": "openai", "ignores": ["max_completion_tokens", "max_tokens"], "raw_bytes": 6000}
+    )
+    with pytest.raises(
+        UserError, match=r"the limit of tokens is ignored \(\d+ tokens came for a limit of 16\)"
+    ):
+        findings.raise_for_errors("limit")
+
+
+def recipe(url: str, **sections: Any) -> Any:
+    model = {"base_url": url, "model": "m", "dialect": "vllm", "retries": 0}
+    roles = dict.fromkeys(("annotator", "target", "teacher", "refiner"), "m")
+    source = {"name": "s", "path": "s.jsonl", "license": "CC0-1.0"}
+    data = {"seeds": {"sources": [source]}, "models": {"m": model}, "roles": roles}
+    return parse(data | sections, Path("recipe.yaml"))
+
+
+def learned(
+    run: Path, persona: dict[str, Any], starts: int = 1, **sections: Any
+) -> tuple[Abilities, dict[str, Any]]:
+    """What `starts` starts of a run find out about a fake model, and the server's statistics."""
+    result: list[Any] = []
+
+    async def go() -> None:
+        async with FakeServer({"models": {"m": {"dialect": "vllm"} | persona}}) as server:
+            for _ in range(starts):
+                index_run(run).close()
+                found = await learn(
+                    recipe(server.url, **sections), Run(run), Governor(Limits(tokens=10**6)), {}
+                )
+            result.extend((found["m"], server.stats()))
+
+    asyncio.run(go())
+    return result[0], result[1]
+
+
+def test_a_run_finds_out_once_and_pays_through_the_ledger(tmp_path: Path) -> None:
+    able, stats = learned(tmp_path, {"ignores": ["response_format"]}, starts=3)
+    assert able.unsent == ("response_format",)
+    assert (able.score, able.logprobs, able.chat) == (True, True, True)
+    assert stats["requests"] == stats["answered"] == len(list(entries(tmp_path))) == 6
+    assert {line["entry"] for line in entries(tmp_path)} == {"models"}
+
+
+def test_what_is_not_there_is_not_asked_for(tmp_path: Path) -> None:
+    able, _ = learned(tmp_path, {"dialect": "vllm", "ignores": ["logprobs", "top_logprobs", "echo"]})
+    assert (able.score, able.logprobs) == (False, False)
+
+
+def test_a_stage_that_needs_what_is_not_there_stops_the_start_by_name(tmp_path: Path) -> None:
+    methods = {"probe": {"methods": ["likelihood"]}}
+    with pytest.raises(
+        UserError, match=r"probe\.methods: likelihood, but the endpoint of models\.m can do none .*choice"
+    ):
+        learned(tmp_path, {"ignores": ["echo"]}, **methods)
+    assert learned(tmp_path, {}, **methods)[0].score
+    able = abilities_of(ModelConfig(base_url="http://127.0.0.1:1/v1", model="m", dialect="deepseek"))
+    with pytest.raises(UserError, match=r"it can: choice, generate"):
+        needs("t", able, ["likelihood"])
+
+
+def test_an_endpoint_that_refuses_every_chat_stops_the_start(tmp_path: Path) -> None:
+    with pytest.raises(
+        UserError, match=r"models\.m \(http.*the chat call failed: .*HTTP 400: .*'messages' is not supp"
+    ):
+        learned(tmp_path, {"refuses": ["messages"]})
+
+
+def test_a_limit_that_is_ignored_stops_a_run_with_a_budget_of_tokens(tmp_path: Path) -> None:
+    persona = {"ignores": ["max_completion_tokens", "max_tokens"], "raw_bytes": 6000}
+    with pytest.raises(UserError, match=r"no budget could be kept"):
+        learned(tmp_path, persona, budget={"tokens": 10**6})
+    assert learned(tmp_path / "other", persona)[0].chat
+
+
+@pytest.mark.parametrize("name", ["n", "max_tokens", "stream"])
+def test_extra_cannot_set_what_budgets_rest_on(name: str) -> None:
+    with pytest.raises(ValueError, match=f"extra holds '{name}', which each request sets for itself"):
+        ModelConfig(base_url="http://127.0.0.1:1/v1", model="m", extra={name: 5})
+    assert ModelConfig(base_url="http://127.0.0.1:1/v1", model="m", extra={name: None})
