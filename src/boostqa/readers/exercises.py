@@ -8,6 +8,7 @@ text. Knows Markdown's headings and plain lines that are nothing but such a word
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 _TITLE = r"(?:#{1,6}\s+)?(?:\*\*)?(?:(?:chapter|section|第.{1,4}[章节])?\s*[\d.]*\s*)?"
@@ -21,15 +22,17 @@ _ANSWERS = re.compile(
     r"参考答案|习题答案|答案|习题解答|参考解答)(?:\s+(?:to|for|of)\s+.{1,40})?(?:\*\*)?\s*:?",
     re.IGNORECASE,
 )
-_MAYBE = re.compile(
-    r"(?:[Aa]nswer|ANSWER|[Ss]olution|SOLUTION|答案|解答)|^#{1,6} [^\n]*[?？]\s*$", re.MULTILINE
-)
+_ANSWER_WORDS = ("answer", "solution", "答案", "解答")
+"""What a heading of answers holds in lower case."""
+_ASKING = re.compile(r"# [^\n]*[?？]\s*$", re.MULTILINE)
 _NUMBER = re.compile(r"\s{0,3}(?:[-*]\s+)?(?:\*\*)?(\d{1,3})(?:\*\*)?(?:[.)](?:\*\*)?\s+|[、．]\s*)(?=\S)")
 _HEADING = re.compile(r"(#{1,6})\s+(.*?)\s*#*\s*$")
 _FAQ = re.compile(
     r"\bFAQs?\b|frequently asked|questions? (?:and|&) answers?|\bQ ?& ?A\b|常见问题|问答", re.IGNORECASE
 )
 _OPTION = re.compile(r"\s*(?:[-*]\s+)?[(（]?([A-J])[.)）、．]\s*(.+)")
+_HEAD = 80
+"""Characters of a line that may be a heading of exercises or answers."""
 _LEAST = 2
 """Pairs from which a section of exercises or a FAQ is one."""
 _LONGEST = 4000
@@ -48,11 +51,32 @@ class Pair:
 
 def pairs(text: str) -> list[Pair]:
     """The pairs of a text, in the order of their questions; none where there is any doubt."""
-    if not _MAYBE.search(text):
+    # Most texts have neither, which is told without looking at each of their lines.
+    numbered, asked = _has_answers(text.lower()), _ASKING.search(text) is not None
+    if not numbered and not asked:
         return []
     lines = text.split("\n")
-    found = _numbered(lines) + _asked(lines)
+    found = (_numbered(lines) if numbered else []) + (_asked(lines) if asked else [])
     return sorted(found, key=lambda pair: pair.line)
+
+
+def places(text: str, part: str) -> Iterator[int]:
+    """Where a part stands in a text, in order."""
+    place = text.find(part)
+    while place >= 0:
+        yield place
+        place = text.find(part, place + 1)
+
+
+def _has_answers(small: str) -> bool:
+    """Whether any line of a text in lower case is a heading of answers."""
+    for word in _ANSWER_WORDS:
+        for place in places(small, word):
+            end = small.find("\n", place)
+            line = small[small.rfind("\n", 0, place) + 1 : end if end >= 0 else len(small)]
+            if len(line) <= _HEAD and _ANSWERS.fullmatch(line.strip()):
+                return True
+    return False
 
 
 def _numbered(lines: list[str]) -> list[Pair]:
@@ -62,7 +86,7 @@ def _numbered(lines: list[str]) -> list[Pair]:
     position = 0
     while position < len(lines):
         line = lines[position]
-        if len(line) > 80 or not line.strip():
+        if len(line) > _HEAD or not line.strip():
             position += 1
         elif _EXERCISES.fullmatch(line.strip()):
             position, entries = _entries(lines, position + 1)

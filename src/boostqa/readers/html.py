@@ -20,7 +20,10 @@ from boostqa.readers.maths import latex_of_markup
 from boostqa.readers.threads import THREAD, answered
 
 _CHARSET = re.compile(rb"<meta[^>]{0,200}?charset\s*=\s*[\"']?([\w-]+)", re.IGNORECASE)
-_MARKS = re.compile(r"<(?:h([1-6])|pre|/pre|img)(?=[\s>])[^<>]*>", re.IGNORECASE)
+_MARKS = re.compile(r"<(?:/a>|(?:h([1-6])|/?pre|img|table|[uo]l)(?=[\s>])[^<>]*>)")
+_CAPITAL_MARKS = re.compile(_MARKS.pattern, re.IGNORECASE)
+"""The same for a page in capitals, which takes twice as long."""
+_CAPITALS = re.compile(r"<(?:!DOCTYPE )?(?:HTML|HEAD|BODY|TITLE|TABLE|P)\b")
 _HASHES = {str(level): "#" * level + " " for level in range(1, 7)}
 # A body ends at the next tag of its own kind, and nothing is read twice: what never closes takes linear time.
 _MATH = re.compile(
@@ -35,7 +38,7 @@ _TEX_SCRIPT = re.compile(
     re.DOTALL | re.IGNORECASE,
 )
 _ATTRIBUTE = re.compile(r"\b(alt|class|alttext|display)\s*=\s*(?:\"([^\"]*)\"|'([^']*)')", re.IGNORECASE)
-_TABLE = re.compile(r"<table\b(?:(?!<table\b).)*?</table>", re.DOTALL | re.IGNORECASE)
+_TABLE = re.compile(r"<table\b[^<]*+(?:<(?!/?table\b)[^<]*+)*+</table>", re.IGNORECASE)
 _ROW = re.compile(r"<tr\b[^<>]*>", re.IGNORECASE)
 _CELL = re.compile(r"<t[dh]\b[^<>]*>", re.IGNORECASE)
 _TAG = re.compile(r"<[^<>]*>")
@@ -54,6 +57,9 @@ _CLOSING = "\ue000"
 """Private character before a fence that closes a code block."""
 _LINKED = "\ue001"
 """Private character behind the text of a link."""
+_HEAD = 2000
+"""Characters at a page's beginning that tell whether its tags are in capitals."""
+_LINKED_END = f"{_LINKED}</a>"
 _LINK = 40
 """Characters of a link's text up to which it may be one of a bar or list of links."""
 _WORD = re.compile(r"[^\W_]")
@@ -109,7 +115,8 @@ def main_text(page: str, whole: bool = False) -> tuple[str, str | None, str]:
     from resiliparse.extract.html2text import extract_plain_text
     from resiliparse.parse.html import HTMLTree
 
-    canonical = _CANONICAL.search(page)
+    head = page.find("</head>")
+    canonical = _CANONICAL.search(page, 0, head if head > 0 else len(page))
     href = _HREF.search(canonical[0]) if canonical else None
     tree = HTMLTree.parse(_marked(page))
     if tree.body is None:
@@ -122,28 +129,35 @@ def main_text(page: str, whole: bool = False) -> tuple[str, str | None, str]:
 
 def _marked(page: str) -> str:
     """The page with Markdown where its text alone would lose something."""
-    if "math/tex" in page:
+    if "math" in page:
         page = _TEX_SCRIPT.sub(lambda m: _dollars(m[2], "mode=display" in m[1]), page)
-    if "<math" in page or ":math" in page:
         page = _MATH.sub(_math, page)
-    # Sphinx puts an empty block beside each line break of a program.
-    page = page.replace('<div class="newline"></div>', "").replace("</a>", f"{_LINKED}</a>")
-    page = _MARKS.sub(_mark, page)
-    if "<table" in page:
+    seen: set[str] = set()
+
+    def mark(match: re.Match[str]) -> str:
+        tag = match[0]
+        if tag[2] in "aA" and tag[1] == "/":
+            return _LINKED_END
+        if match[1]:
+            return tag + _HASHES[match[1]]
+        if tag[1] in "iI":
+            return _image(tag) if "alt=" in tag else tag
+        seen.add(tag[1:3].lower())
+        if tag[1] == "/":
+            return f"\n{_CLOSING}```</pre>" if tag[2] in "pP" else _LINKED_END
+        return tag + "\n```\n" if tag[1] in "pP" else tag
+
+    capitals = _CAPITALS.search(page, 0, _HEAD) is not None
+    page = (_CAPITAL_MARKS if capitals else _MARKS).sub(mark, page)
+    if "pr" in seen:
+        # Sphinx puts an empty block beside each line break of a program.
+        page = page.replace('<div class="newline"></div>', "")
+    if "ta" in seen:
         page = _TABLE.sub(_table, page)
     for kind in ("ul", "ol"):
-        if f"<{kind}" in page:
+        if kind in seen:
             page = _short_lists(page, kind)
     return page
-
-
-def _mark(match: re.Match[str]) -> str:
-    tag = match[0]
-    if match[1]:
-        return tag + _HASHES[match[1]]
-    if tag[1] in "iI":
-        return _image(tag) if "alt=" in tag else tag
-    return f"\n{_CLOSING}```</pre>" if tag[1] == "/" else tag + "\n```\n"
 
 
 def _dollars(tex: str, display: bool) -> str:
@@ -199,22 +213,19 @@ def _table(match: re.Match[str]) -> str:
 def _short_lists(page: str, kind: str) -> str:
     """Short lists without links as lines: the extractor takes them for menus, but menus have links."""
     parts: list[str] = []
-    position = 0
-    while (end := page.find(f"</{kind}>", position)) >= 0:
-        start = page.rfind(f"<{kind}", position, end)
-        behind = end + len(kind) + 3
-        if start < 0:
-            parts.append(page[position:behind])
-        else:
-            parts += (page[position:start], _short_list(page[start:behind], kind))
-        position = behind
-    parts.append(page[position:])
+    done = position = 0
+    opening, closing = f"<{kind}", f"</{kind}>"
+    while (end := page.find(closing, position)) >= 0:
+        start = page.rfind(opening, max(position, end - _SHORT_LIST), end)
+        position = end + len(closing)
+        if start >= 0 and all(page.find(tag, start, end) < 0 for tag in ("<a ", "<p", "<div")):
+            parts += (page[done:start], _short_list(page[start:position], kind))
+            done = position
+    parts.append(page[done:])
     return "".join(parts)
 
 
 def _short_list(source: str, kind: str) -> str:
-    if len(source) > _SHORT_LIST or any(tag in source for tag in ("<a ", "<p", "<div")):
-        return source
     number = 0
 
     def mark(tag: re.Match[str]) -> str:
@@ -248,8 +259,10 @@ def _without_bars(text: str) -> str:
     dropped: set[int] = set()
     single: list[int] = []
     for line in text.split("\n"):
-        *links, rest = line.split(_LINKED)
-        bare = links and _is_bar(links, rest)
+        bare = False
+        if _LINKED in line:
+            *links, rest = line.split(_LINKED)
+            bare = _is_bar(links, rest)
         if bare and len(links) > 1:
             continue
         if bare:
@@ -267,8 +280,8 @@ def _without_bars(text: str) -> str:
 def _is_bar(links: list[str], rest: str) -> bool:
     """Whether a line, given in pieces that each end with a link, is for finding one's way and not for reading."""
     return (
-        max(map(len, links)) <= _LINK
-        and not _WORD.search(rest)
+        not _WORD.search(rest)
+        and max(map(len, links)) <= _LINK
         and not rest.rstrip().endswith(_SENTENCE_END)
         and any(map(_WORD.search, links))
     )
