@@ -11,6 +11,7 @@
 #define FACTOR 0x9E3779B97F4A7C15u /* `tokens._FACTOR` and `ngrams.BASE` */
 #define OPERATORS 15               /* `context.OPERATORS` */
 #define EMPTY 0xFFFFFFFFu          /* `minhash._NONE` */
+#define UNUSED 20                  /* `measures._UNUSED` */
 #define BEHIND 15                  /* bytes behind the last place of a block */
 
 /* Eight bytes as a little-endian number. */
@@ -199,11 +200,57 @@ static PyObject *py_densify(PyObject *self, PyObject *args) {
     Py_RETURN_NONE;
 }
 
+/* How many different ones there are among `count` hashes; the table holds a power of two of places, over twice as many. */
+static int64_t different(const uint64_t *hash, int64_t count, uint64_t *table, uint64_t places) {
+    int64_t found = 0;
+    memset(table, 0, places * sizeof *table);
+    for (int64_t i = 0; i < count; i++) {
+        /* One is added, because 0 is an empty place. */
+        uint64_t key = (hash[i] >> UNUSED) + 1, at = key & (places - 1);
+        while (table[at] && table[at] != key) at = (at + 1) & (places - 1);
+        found += !table[at];
+        table[at] = key;
+    }
+    return found;
+}
+
+/* different(hashes, counts, out): see `measures._different` */
+static PyObject *py_different(PyObject *self, PyObject *args) {
+    Py_buffer hashes, counts, out;
+    if (!PyArg_ParseTuple(args, "y*y*w*", &hashes, &counts, &out)) return NULL;
+    const int64_t *count = counts.buf;
+    int64_t texts = counts.len / 8, needed = 0, most = 0;
+    int fits = out.len >= counts.len;
+    for (int64_t i = 0; fits && i < texts; i++) {
+        fits = count[i] >= 0 && count[i] <= hashes.len / 8;
+        needed += count[i];
+        if (count[i] > most) most = count[i];
+    }
+    fits = fits && needed <= hashes.len / 8;
+    uint64_t *table = fits ? PyMem_Malloc((4 * most + 4) * sizeof *table) : NULL;
+    if (table) {
+        const uint64_t *hash = hashes.buf;
+        Py_BEGIN_ALLOW_THREADS
+        for (int64_t i = 0; i < texts; hash += count[i++]) {
+            uint64_t places = 2;
+            while (places <= 2 * (uint64_t)count[i]) places *= 2;
+            ((int64_t *)out.buf)[i] = different(hash, count[i], table, places);
+        }
+        Py_END_ALLOW_THREADS
+    }
+    PyMem_Free(table);
+    PyBuffer_Release(&hashes), PyBuffer_Release(&counts), PyBuffer_Release(&out);
+    if (fits && !table) return PyErr_NoMemory();
+    if (!fits) return refused("different");
+    Py_RETURN_NONE;
+}
+
 static PyMethodDef methods[] = {
     {"words", py_words, METH_VARARGS, "Tokens of a folded block."},
     {"runs", py_runs, METH_VARARGS, "N-grams of tokens."},
     {"minima", py_minima, METH_VARARGS, "Smallest hashes by place."},
     {"densify", py_densify, METH_VARARGS, "Fills empty places."},
+    {"different", py_different, METH_VARARGS, "Counts different hashes."},
     {NULL, NULL, 0, NULL},
 };
 

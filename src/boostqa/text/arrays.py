@@ -114,9 +114,14 @@ def _narrow_hashes(data: bytes) -> Hash:
 
     def of(begin: Array, end: Array) -> NDArray[np.uint64]:
         size = end - begin
-        first = windows[begin] & masks[np.minimum(size, 8)]
-        last = windows[np.maximum(begin, end - 8)] & masks[np.minimum(size, 8)]
-        return mix(first * np.uint64(BASE) + last + size.astype(np.uint64))
+        first = windows[begin]
+        first &= masks.take(np.minimum(size, 8))
+        last, long = first.copy(), np.flatnonzero(size > 8)
+        last[long] = windows[end[long] - 8]
+        first *= np.uint64(BASE)
+        first += last
+        first += size.view(np.uint64)
+        return mix(first)
 
     return of
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from boostqa.text import compiled
 from boostqa.text.arrays import BETWEEN, BREAK, DIGIT, END, HAN, KANA, LETTER, LOST, SIGN, SPACE, Texts, known
 
 if TYPE_CHECKING:
@@ -26,6 +27,8 @@ _CHUNK = 400_000
 """Bytes that are measured together; more would not fit the processor's cache."""
 _SENTENCE_ENDS = '.!?:;。．！？；：…"”’)」』'
 _BULLETS = "-*•·●▪◦‣"
+_UNUSED = 20
+"""Low bits of a hash that are not looked at: their place is for the number of the text."""
 _INDENT = 12
 """White space before and behind a line that is looked through."""
 
@@ -217,13 +220,14 @@ def _owners(places: Array, starts: Array) -> Array:
 def _among(words: NDArray[np.uint64], known: NDArray[np.uint64]) -> NDArray[np.bool_]:
     import numpy as np
 
-    # A table of the lowest bits says no to most words; only the others are searched for.
-    table = np.zeros(2**12, np.bool_)
-    table[known & np.uint64(0xFFF)] = True
-    out: NDArray[np.bool_] = table[words & np.uint64(0xFFF)]
-    maybe = np.flatnonzero(out)
-    at = np.minimum(np.searchsorted(known, words[maybe]), len(known) - 1)
-    out[maybe] = known[at] == words[maybe]
+    # Each known word alone in its place of a table, which is found by the lowest bits.
+    size = 2**12
+    while len(np.unique(known & np.uint64(size - 1))) < len(known):
+        size *= 2
+    # What stands in the other places is found from none of them.
+    table = np.arange(size, dtype=np.uint64) ^ np.uint64(1)
+    table[(known & np.uint64(size - 1)).view(np.int64)] = known
+    out: NDArray[np.bool_] = table.take((words & np.uint64(size - 1)).view(np.int64)) == words
     return out
 
 
@@ -233,11 +237,16 @@ def _different(hashes: NDArray[np.uint64], of_text: Array, count: int) -> Array:
 
     if not len(hashes):
         return np.zeros(count, np.int64)
-    # The text's number in the upper 20 bits, so that one sort does for all.
-    keys = np.sort((of_text.astype(np.uint64) << np.uint64(44)) | (hashes >> np.uint64(20)))
+    if compiled.loops is not None:
+        found = np.empty(count, np.int64)
+        compiled.loops.different(hashes, np.bincount(of_text, minlength=count).astype(np.int64), found)
+        return found
+    # The text's number in the upper bits, so that one sort does for all.
+    upper = np.uint64(64 - _UNUSED)
+    keys = np.sort((of_text.astype(np.uint64) << upper) | (hashes >> np.uint64(_UNUSED)))
     new = np.ones(len(keys), np.bool_)
     new[1:] = keys[1:] != keys[:-1]
-    return np.bincount((keys[new] >> np.uint64(44)).astype(np.int64), minlength=count).astype(np.int64)
+    return np.bincount((keys[new] >> upper).astype(np.int64), minlength=count).astype(np.int64)
 
 
 def _lines(text: Texts) -> dict[str, Array]:

@@ -24,7 +24,9 @@ _BOILERPLATE = (
     r"版权所有|用户协议|隐私政策|扫码关注|点击下载"
 )
 _MOJIBAKE = re.compile("Ã[\x80-\xbf]|锟斤拷")
-_LINK = re.compile(r"\[[^\n]{0,200}?\]\([^()\s]*\)|https?://[^\s)]+|[-*\d.]")
+_LINK = r"\[[^\n]{0,200}?\]\([^()\s]*\)|https?://[^\s)]+|[-*\d.]"
+_RARE = _BOILERPLATE + r"|https?://|\]\(|```"
+"""What few passages hold, so that one look tells that three others are not needed."""
 _SET_APART = (
     r"(?s)```.*?(?:```|\z)|(?m:^[ \t]*>>> [^\n]*(?:\n[ \t]*[^\s][^\n]*)*)|\$\$.*?\$\$|\$[^$\n]+\$|"
     r"\\\(.*?\\\)|\\\[.*?\\\]|"
@@ -36,7 +38,8 @@ _SET_APART = (
 """Code, formulas and table rows, which may repeat themselves; in RE2's syntax.
 
 A session of Python ends at an empty line."""
-_APART_MARKS = ("```", ">>> ", "$", "\\(", "\\[", "\\begin{", "|")
+_APART_MARKS = r"```|>>> |\$|\\[(\[]|\\begin\{|\|"
+"""What any text with one of them holds."""
 _DISPLAY = re.compile(r"\$\$.*?\$\$|\\\[.*?\\\]", re.DOTALL)
 _REFERENCES = re.compile(
     r"(?:[\d.]+\s*)?(?:references?|bibliography|works cited|literature(?: cited)?|citations|sources|"
@@ -131,12 +134,11 @@ def prose_of(texts: Sequence[str]) -> list[str]:
     import pyarrow.compute as pc
 
     found = list(texts)
-    marked = [i for i, text in enumerate(texts) if any(mark in text for mark in _APART_MARKS)]
-    if marked:
-        strings = pa.array([texts[i] for i in marked], pa.large_string())
-        bare = pc.replace_substring_regex(strings, _SET_APART, " ").to_pylist()
-        for i, text in zip(marked, bare, strict=True):
-            found[i] = text
+    strings = pa.array(texts, pa.large_string())
+    marked = pc.indices_nonzero(pc.match_substring_regex(strings, _APART_MARKS))
+    bare = pc.replace_substring_regex(strings.take(marked), _SET_APART, " ").to_pylist()
+    for i, text in zip(marked.to_pylist(), bare, strict=True):
+        found[i] = text
     return found
 
 
@@ -148,27 +150,45 @@ def judge(
     Problems: too_short, damaged_encoding, few_letters, no_sentences, odd_word_lengths, contents_list, list_only,
     short_lines, ellipses, links_only, repeated_lines, repetitive, boilerplate.
     """
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    changed = [i for i, text in enumerate(texts) if text != prose[i]]
+    # Where there is prose enough, nothing is asked of the rest.
+    changed = [i for i, bare in enumerate(measures) if not _is_ample(bare) and texts[i] != prose[i]]
     whole = list(measures)
     for i, full in zip(changed, measure([texts[i] for i in changed], words=False), strict=True):
         whole[i] = full
-    phrases = pc.count_substring_regex(pa.array(texts, pa.large_string()), _BOILERPLATE).to_pylist()
+    rare = _rare(texts)
     found = []
     for i, (full, bare) in enumerate(zip(whole, measures, strict=True)):
         code = languages[i]
         cjk = bare.han + bare.kana > 0.3 * bare.letters
         rules = RULES["zh"] if cjk else _OTHER if code in ("zh", "ja") else RULES.get(code or "", _OTHER)
         problems = _shape_problems(texts[i], (full, bare), rules)
-        problems += _line_problems(prose[i] if "```" in texts[i] else texts[i], bare, rules)
+        phrases, only_links, code = rare.get(i, (0, False, False))
+        if only_links:
+            problems.append("links_only")
+        problems += _line_problems(prose[i] if code else texts[i], bare, rules)
         if bare.words >= 50 and bare.runs < rules.runs * bare.words:
             problems.append("repetitive")
-        if phrases[i] > bare.words / 150:
+        if phrases > bare.words / 150:
             problems.append("boilerplate")
         problems += _word_problems(texts[i], bare, rules)
         found.append(Verdict(tuple(problems), _score(bare, len(problems))))
+    return found
+
+
+def _rare(texts: Sequence[str]) -> dict[int, tuple[int, bool, bool]]:
+    """Phrases of boilerplate, whether there is nothing but links, and whether there is code; by place, if any."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    strings = pa.array(texts, pa.large_string())
+    places = pc.indices_nonzero(pc.match_substring_regex(strings, _RARE))
+    some = strings.take(places)
+    phrases = pc.count_substring_regex(some, _BOILERPLATE).to_pylist()
+    unlinked = pc.replace_substring_regex(some, _LINK, "").to_pylist()
+    found = {}
+    for i, phrase, rest in zip(places.to_pylist(), phrases, unlinked, strict=True):
+        linked = "http" in texts[i] or "](" in texts[i]
+        found[i] = (phrase, linked and estimate_tokens(rest) < MIN_TOKENS // 2, "```" in texts[i])
     return found
 
 
@@ -181,18 +201,26 @@ def is_references(text: str, headings: Sequence[str]) -> bool:
     return cited >= max(1, len(entries) / 2)
 
 
+def _is_prose(bare: Measures) -> bool:
+    """Whether a text has a sentence or two beside its code and formulas."""
+    wide = bare.han + bare.kana
+    return wide + (bare.dense - wide) // 4 >= MIN_TOKENS // 2
+
+
+def _is_ample(bare: Measures) -> bool:
+    return bare.tokens >= MIN_TOKENS and _is_prose(bare)
+
+
 def _shape_problems(text: str, measures: tuple[Measures, Measures], rules: Rules) -> list[str]:
     full, bare = measures
     found = []
     if full.tokens < MIN_TOKENS:
         found.append("too_short")
-    lost = full.lost + (len(_MOJIBAKE.findall(text)) if "Ã" in text or "锟" in text else 0)
-    if lost > full.characters / 200:
+    lost = text.count("\ufffd") + (len(_MOJIBAKE.findall(text)) if "Ã" in text or "锟" in text else 0)
+    if lost > len(text) / 200:
         found.append("damaged_encoding")
     # What has a sentence or two beside its formulas is judged by these.
-    wide = bare.han + bare.kana
-    prose = wide + (bare.dense - wide) // 4 >= MIN_TOKENS // 2
-    seen, least = (bare, rules.letters) if prose else (full, min(rules.letters, rules.set_apart))
+    seen, least = (bare, rules.letters) if _is_prose(bare) else (full, min(rules.letters, rules.set_apart))
     if seen.letters < least * seen.dense or not seen.dense:
         found.append("few_letters")
     return found
@@ -213,9 +241,7 @@ def _word_problems(text: str, bare: Measures, rules: Rules) -> list[str]:
 
 
 def _line_problems(text: str, bare: Measures, rules: Rules) -> list[str]:
-    found = []
-    if ("http" in text or "](" in text) and estimate_tokens(_LINK.sub("", text)) < MIN_TOKENS // 2:
-        found.append("links_only")
+    found: list[str] = []
     if bare.lines < 4:
         return found
     if bare.leaders > 0.3 * bare.lines:
