@@ -10,7 +10,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from boostqa.flows.contamination import Index, Item, build
+from boostqa.flows.contamination import Index
+from boostqa.flows.indexed import Item, build
 from boostqa.flows.overlap import Membership, having, plain
 from boostqa.record import Record
 from boostqa.stages.decontaminate import DecontaminateConfig
@@ -82,6 +83,41 @@ def test_other_numbers_make_another_question() -> None:
     known = Index(build([Item(id="1", benchmark="x", question=text.format(80, 4))], config), config)
     assert known.find(Item(id="", benchmark="", question=text.format(80, 4))).score == 1.0
     assert known.find(Item(id="", benchmark="", question=text.format(90, 5))).score < 0.5
+
+
+@pytest.mark.parametrize(
+    ("asked", "other"),
+    [
+        (
+            "Find the curve that is described by the equation $r = 4 \\cos t$ and enter the letter of the right option",
+            "Find the curve that is described by the equation $r = 2 + \\tan t$ and enter the letter of the right option",
+        ),
+        (
+            "A pizza with twelve slices has cheese on exactly five slices and ham on seven; how many have both of them?",
+            "A pizza with twelve slices has cheese on exactly six slices and ham on nine; how many have both of them?",
+        ),
+    ],
+)
+def test_a_problem_of_the_same_template_is_another_problem(asked: str, other: str) -> None:
+    config = DecontaminateConfig(ngram=25)
+    known = Index(build([Item(id="1", benchmark="x", question=asked)], config), config)
+    assert known.find(Item(id="", benchmark="", question=f"Please solve: {asked}")).score == 1.0
+    assert known.find(Item(id="", benchmark="", question=other)).score < config.threshold
+    words = asked.split()
+    words[3:14:5] = ["zinc", "amber", "quartz"]
+    assert known.find(Item(id="", benchmark="", question=" ".join(words))).score >= config.threshold
+
+
+def test_drawings_count_by_their_labels() -> None:
+    """The code around them is the same in many problems."""
+    code = '[asy] size(150); pair A = (0,0); draw(A--B--C--cycle); label("$A{}$", A, SW); label("$B$", B, S); [/asy]'
+    text = "What is the area of the shaded triangle below, if its base is twice its height? " + code
+    assert plain(text.format(7)).split() == [*text.split("[asy]")[0].split(), "$A7$", "$B$"]
+    assert plain("no end [asy] draw(A)") == "no end   draw(A)"
+    config = DecontaminateConfig()
+    known = Index(build([Item(id="1", benchmark="x", question=text.format(7))], config), config)
+    assert known.find(Item(id="", benchmark="", question="Which point is highest? " + code)).score < 0.2
+    assert known.find(Item(id="", benchmark="", question=text.format(7).replace("150", "90"))).score == 1.0
 
 
 @pytest.mark.parametrize(

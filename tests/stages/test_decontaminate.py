@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from boostqa.errors import ContractError, UserError
-from boostqa.flows.contamination import Index, Item, build
+from boostqa.flows.contamination import Index
+from boostqa.flows.indexed import Item, build
 from boostqa.record import Record
 from boostqa.stages.decontaminate import Decontaminate, DecontaminateConfig, check
 from harness import Committed, run_stage
@@ -86,7 +87,6 @@ def run(
             ),
             2,
         ),
-        (qa("Which of the following is true?", "Snow is white"), 2),
         (qa("who painted the ceiling of the chapel"), 3),
         (
             qa(
@@ -106,6 +106,35 @@ def test_contaminated_item_is_dropped(record: Record, item: int, bench: str) -> 
     assert (lost.dropped.stage, lost.dropped.reason) == ("decontaminate", "contaminated")
     assert f"exam.jsonl:{item}" in lost.dropped.evidence or f"b{item} " in lost.dropped.evidence
     assert lost.scores["contamination"] >= 0.5
+
+
+def test_answer_overlap_is_counted_apart(bench: str) -> None:
+    generic = qa("Which of the following is true?", "Snow is white")
+    (lost,) = run([generic], bench).dropped
+    assert lost.dropped
+    assert lost.dropped.evidence == "exam b2 with its answer 1.00"
+    assert lost.scores["contamination"] == 0.0
+    assert lost.scores["contamination_answer"] == 1.0
+    (kept,) = run([generic], bench, answer_threshold=None).kept
+    assert kept.scores == lost.scores
+    both, question, answer = (
+        run([record], bench, threshold=1.0, answer_threshold=1.0)
+        for record in (qa(LONG, "129"), qa(LONG, "130"), qa("How old is the oldest of them?", "129"))
+    )
+    assert both.dropped[0].scores["contamination_answer"] == 1.0
+    assert question.dropped[0].scores["contamination"] == 1.0
+    assert question.dropped[0].scores["contamination_answer"] == 0.0
+    assert answer.kept[0].scores["contamination_answer"] == 0.0
+
+
+def test_long_answers_are_compared_by_their_words(tmp_path: Path) -> None:
+    path = tmp_path / "open.jsonl"
+    answer = "Light slows down in glass because its field moves the electrons of the glass"
+    stem = "Why does light bend when it enters a pane of glass from the air outside?"
+    path.write_text(json.dumps({"question": stem, "answer": answer}))
+    (lost,) = run([qa(stem, "Because " + " ".join(answer.split()[:9]) + " matter")], str(path)).dropped
+    assert lost.scores["contamination"] == 1.0
+    assert 0.4 < lost.scores["contamination_answer"] < 0.7
 
 
 def test_clean_items_stay_with_a_score(bench: str) -> None:

@@ -1,4 +1,4 @@
-"""Containment of benchmark items in records: the index, and the score of a record against it.
+"""Containment of benchmark items in records: the score of a record against an index of items.
 
 An item's score is the share of its question's n-grams that stand in the record's question or passage:
 
@@ -8,9 +8,11 @@ An item's score is the share of its question's n-grams that stand in the record'
   counts only where a whole sentence of the record's question says just that;
 - a question with choices of less than `ngram` words (twice as many Chinese characters) may be a stem such as
   "which of these is true": its share is multiplied by the share of its options that the record has, as choices
-  or, without choices of its own, as runs in its text; the answer's text counts like all options. But a stem
-  that stands there word for word counts whole if it has `STEM_WORDS` content words and is not one that
-  benchmarks ask with more than `SHARED` different lists of options.
+  or, without choices of its own, as runs in its text. But a stem that stands there word for word counts whole
+  if it has `STEM_WORDS` content words and is not one that benchmarks ask with more than `SHARED` different
+  lists of options.
+
+What a record's answer has of an item's answer is counted apart (`Found.answer`), never in this score.
 
 All is compared folded (case, width, punctuation, spaces, spellings of formulas). A question of which words were
 replaced has few of these n-grams left; `flows/overlap.py` finds it by what stands around its short ones. Pure
@@ -19,87 +21,32 @@ functions and arrays; knows nothing of stages, files and what follows from a sco
 
 from __future__ import annotations
 
-import re
-from collections import defaultdict
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
 from boostqa.errors import ContractError
+from boostqa.flows.indexed import (
+    ANSWER,
+    ITEMS,
+    OPTION,
+    QUESTION,
+    RUN,
+    UNITS,
+    Item,
+    Settings,
+    answer_text,
+    candidate,
+)
 from boostqa.flows.overlap import Overlaps, plain, plain_all
-from boostqa.text import ngrams
-from boostqa.text.normalise import cjk_share, fold, words
-from boostqa.text.tokens import Tokens, tokens, word_hashes
+from boostqa.text.tokens import Tokens, tokens
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
     import pyarrow as pa
 
-    Hashes = npt.NDArray[np.uint64]
-    Floats = npt.NDArray[np.float64]
-
-QUESTION, OPTION, ANSWER, RUN = 0, 1, 2, 3
-"""Parts of an item that a hash can belong to; RUN is an option as a run of words in a text."""
-STEM_WORDS = 3.0
-"""Content words (see `content`) from which a stem with choices says by itself which item it is."""
-RUN_WORDS = 2.0
-"""Content words from which a short question is looked for inside longer texts."""
-SHARED = 3
-"""Lists of options with which benchmarks may ask one stem before it counts as anybody's."""
-
-_ITEMS = {
-    "id": "string",
-    "benchmark": "string",
-    "grams": "int64",
-    "options": "int64",
-    "runs": "int64",
-    "by_options": "bool",
-    "distinct": "bool",
-    "words": "list<uint64>",
-}
-_UNITS = {"hash": "uint64", "item": "int64", "part": "int64"}
-_SENTENCES = re.compile(r"[.?!;:\n。？！；：]+")
-_EMPTY_WORDS = frozenset(
-    """
-    a an the this that these those it its there here of in on at to for from by with within into and or nor not
-    no if as than then so but about between is are was were be been being do does did has have had can could
-    will would may might must should shall which what who whom whose when where why how following below above
-    one ones statement statements option options answer answers choice choices question true false correct
-    incorrect right wrong best most least except always never some any all each every many much describe
-    describes described mean means called name example examples type value find choose select
-    """.split()  # noqa: SIM905
-)
-_EMPTY_SIGNS = frozenset(
-    "下列以下哪一个种项些句各中其的是为了在和与或有无不正确错误说法使用完全属于关请问什么谁何时多少几题最符合叙述描"
-)
-
-
-class Settings(Protocol):
-    """Lengths of n-grams and the cut; see `DecontaminateConfig`."""
-
-    @property
-    def ngram(self) -> int: ...  # noqa: D102
-    @property
-    def short_ngram(self) -> int: ...  # noqa: D102
-    @property
-    def short_cjk_ngram(self) -> int: ...  # noqa: D102
-    @property
-    def threshold(self) -> float: ...  # noqa: D102
-
-
-class Item(msgspec.Struct, frozen=True, kw_only=True):
-    """One benchmark item, or the like of it to be scored."""
-
-    id: str
-    benchmark: str
-    question: str
-    choices: list[str] = []
-    answer: str = ""
-    """Text of the answer; for multiple choice the option's text."""
-    passage: str = ""
-    """Text of a record beside its question."""
+    Indexes = npt.NDArray[np.int64]
 
 
 class Found(NamedTuple):
@@ -111,6 +58,32 @@ class Found(NamedTuple):
     """Largest share of an item's question, 0..1, whatever its options."""
     name: str
     """Benchmark and id of the item with the largest score; empty for none."""
+    answer: float = 0.0
+    """Largest share of an item's question, whatever its options, times the share of its answer that the record's
+    answer has."""
+    answered: str = ""
+    """Benchmark and id of the item with the largest `answer`; empty for none."""
+
+
+NOTHING = Found(0.0, 0.0, "")
+
+
+_KEPT = 2
+"""Indexes that a process keeps: those of two places in the pipeline."""
+_loaded: list[Index] = []
+
+
+def index_of(state: dict[str, Any], config: Settings) -> Index:
+    """The index with this state; one that this process has made already, if it has.
+
+    Making one of 36,000 items takes two seconds, and every shard asks for it.
+    """
+    for index in _loaded:
+        if index.state["units"] is state["units"] and index.config == config:
+            return index
+    _loaded.append(Index(state, config))
+    del _loaded[:-_KEPT]
+    return _loaded[-1]
 
 
 class Index:
@@ -118,17 +91,18 @@ class Index:
 
     def __init__(self, state: dict[str, Any], config: Settings) -> None:
         items, units = state["items"], state["units"]
+        self.state = state
         self.config = config
         self.names = [
             f"{row['benchmark']} {row['id']}" for row in items.select(["benchmark", "id"]).to_pylist()
         ]
-        self.grams, self.options, self.runs, self.by_options, self.distinct = (
-            items.column(name).to_numpy() for name in list(_ITEMS)[2:-1]
+        self.grams, self.options, self.answers, self.runs, self.by_options, self.distinct = (
+            items.column(name).to_numpy() for name in list(ITEMS)[2:-1]
         )
-        self.hashes, self.item, self.part = (units.column(name).to_numpy() for name in _UNITS)
+        self.hashes, self.item, self.part = (units.column(name).to_numpy() for name in UNITS)
         self.lengths: list[int] = state["lengths"]
         self.canaries = [msgspec.convert(canary, Item) for canary in state["canaries"]]
-        self.overlaps = Overlaps(state["filters"], items["words"], state["numbers"]["hash"].to_numpy())
+        self.overlaps = Overlaps(state["filters"], items["words"], state["signs"]["hash"].to_numpy())
 
     def find_in(self, table: pa.Table) -> dict[int, Found]:
         """What of the indexed items is in each record of a table, by row; rows without any are left out.
@@ -165,37 +139,53 @@ class Index:
 
     def _find(self, asked: Item, block: Tokens, others: list[int]) -> Found:
         """`block`: the tokens of its text. `others`: items that may be in it with words replaced."""
-        exact = self._by_units(asked, block)
-        score, item = self.overlaps.best(block, [item for item in others if not self.by_options[item]])
-        if score <= exact.score:
-            return exact._replace(stem=max(exact.stem, score))
-        return Found(score, max(exact.stem, score), self.names[item])
-
-    def _by_units(self, asked: Item, block: Tokens) -> Found:
         import numpy as np
 
-        hashes = np.unique(_candidate(asked, block.hashes, self.lengths))
-        low = np.searchsorted(self.hashes, hashes, side="left")
-        count = np.searchsorted(self.hashes, hashes, side="right") - low
-        if not count.any():
-            return Found(0.0, 0.0, "")
-        # Rows low[i] .. low[i] + count[i] for every i, without a loop over the hashes.
-        rows = np.repeat(low - np.cumsum(count) + count, count) + np.arange(count.sum())
-        touched, place = np.unique(self.item[rows], return_inverse=True)
-        question, options, answer, runs = (
-            np.bincount(place[self.part[rows] == part], minlength=len(touched))
-            for part in (QUESTION, OPTION, ANSWER, RUN)
-        )
+        alike = dict(zip(others, self.overlaps.scores(block, others), strict=True))
+        touched, (question, options, answer, runs) = self._counts(asked, block, others)
+        if not len(touched):
+            return NOTHING
+        apart = self.by_options[touched]
+        replaced = np.array([alike.get(item, 0.0) for item in touched.tolist()])
         share = question / self.grams[touched]
-        support = np.maximum(options / np.maximum(self.options[touched], 1), answer)
+        # A stem of which words were replaced still needs its options.
+        share = np.where(apart, np.maximum(share, replaced), share)
+        support = options / np.maximum(self.options[touched], 1)
         if not asked.choices:
             support = np.maximum(support, runs / np.maximum(self.runs[touched], 1))
-        alone = ~self.by_options[touched] | (self.distinct[touched] & (share >= 1))
+        alone = ~apart | (self.distinct[touched] & (share >= 1))
         scores = np.where(alone, share, share * support)
         # Runs of formulas and set phrases are in many questions: what stands around them decides.
-        sure = self.by_options[touched] | (scores >= 1)
+        sure = apart | (scores >= 1)
         score, item = self.overlaps.lowered(block, touched, scores, sure)
-        return Found(score, float(share.max()), self.names[item])
+        for other, found in alike.items():
+            if not self.by_options[other] and found > score:
+                score, item = found, other
+        given = np.flatnonzero(answer)
+        both = np.where(apart[given], share[given], np.maximum(scores, replaced)[given])
+        both *= answer[given] / np.maximum(self.answers[touched[given]], 1)
+        with_answer, answered = self.overlaps.lowered(block, touched[given], both, apart[given])
+        stem = max(float(share.max()), float(replaced.max()))
+        return Found(
+            score, stem, self.names[item], max(0.0, with_answer), self.names[answered] if len(given) else ""
+        )
+
+    def _counts(self, asked: Item, block: Tokens, others: list[int]) -> tuple[Indexes, list[Indexes]]:
+        """Items of which `asked` has anything, ascending, with `others`; and how many hashes of each part."""
+        import numpy as np
+
+        hashes = np.unique(candidate(asked, block.hashes, self.lengths))
+        low = np.searchsorted(self.hashes, hashes, side="left")
+        count = np.searchsorted(self.hashes, hashes, side="right") - low
+        # Rows low[i] .. low[i] + count[i] for every i, without a loop over the hashes.
+        rows = np.repeat(low - np.cumsum(count) + count, count) + np.arange(count.sum())
+        touched = np.union1d(self.item[rows], np.array(others, dtype=np.int64))
+        place = np.searchsorted(touched, self.item[rows])
+        part = self.part[rows]
+        parts = [
+            np.bincount(place[part == one], minlength=len(touched)) for one in (QUESTION, OPTION, ANSWER, RUN)
+        ]
+        return touched, parts
 
     def check_canaries(self) -> None:
         """Scores the planted items.
@@ -212,184 +202,3 @@ class Index:
                     f"decontaminate: the planted item {canary.benchmark} {canary.id} scored {score:.2f}, "
                     f"below {self.config.threshold}; the index is broken, nothing was let through"
                 )
-
-
-def build(items: Iterable[Item], config: Settings) -> dict[str, Any]:
-    """State of the index: tables `items` and `units`, `lengths` of runs, `canaries`, items by benchmark."""
-    import numpy as np
-    import pyarrow as pa
-
-    from boostqa.table import schema_of
-
-    rows: list[dict[str, Any]] = []
-    hashes, owners, parts = [], [], []
-    canaries: dict[str, Item] = {}
-    counts: dict[str, int] = {}
-    lengths = {config.ngram, config.short_ngram, config.short_cjk_ngram}
-    filters: list[tuple[int, Hashes]] = []
-    lists: defaultdict[bytes, set[bytes]] = defaultdict(set)
-    ordered = sorted(items, key=lambda item: (item.benchmark, item.id))
-    block = tokens([plain(item.question) for item in ordered])
-    for place, item in enumerate(ordered):
-        own = block.hashes[block.starts[place] : block.starts[place + 1]]
-        if not len(own):
-            # Nothing to find it by; its share would be 0 of 0.
-            continue
-        number = len(rows)
-        asked = _Asked.read(item, own, config)
-        units, own_lengths = _units(item, asked, config)
-        lengths |= own_lengths
-        length = min(len(asked.hashes), config.ngram if asked.long else asked.short)
-        filters.append((length, ngrams.windows(asked.hashes, length)))
-        lists[units[QUESTION].tobytes()].add(units[OPTION].tobytes())
-        rows.append(_item_row(item, asked, units))
-        for part, values in enumerate(units):
-            hashes.append(values)
-            owners.append(np.full(len(values), number))
-            parts.append(np.full(len(values), part))
-        canaries.setdefault(item.benchmark, _disguised(item))
-        counts[item.benchmark] = counts.get(item.benchmark, 0) + 1
-    for row in rows:
-        row["distinct"] = row["distinct"] and len(lists[row.pop("stem")]) <= SHARED
-    columns = [np.concatenate(arrays) if arrays else np.empty(0, int) for arrays in (hashes, owners, parts)]
-    order = np.lexsort((columns[2], columns[1], columns[0]))
-    schema = schema_of(_UNITS)
-    arrays = [pa.array(column[order]).cast(field.type) for column, field in zip(columns, schema, strict=True)]
-    return {
-        "items": pa.Table.from_pylist(rows, schema=schema_of(_ITEMS)),
-        "units": pa.Table.from_arrays(arrays, schema=schema),
-        "filters": _filters(filters),
-        "numbers": pa.table({"hash": np.unique(block.hashes[block.numbers()])}),
-        "lengths": sorted(lengths),
-        "canaries": [msgspec.to_builtins(canary) for canary in canaries.values()],
-        "benchmarks": counts,
-    }
-
-
-class _Asked(NamedTuple):
-    """An item's question, looked at once."""
-
-    words: list[str]
-    hashes: Hashes
-    short: int
-    """Length of its n-grams if it has fewer than `ngram` tokens."""
-    long: bool
-    """Whether it has that many."""
-    by_options: bool
-    """Whether it has choices and is too short to be told by a part of its words."""
-    content: float
-
-    @classmethod
-    def read(cls, item: Item, hashes: Hashes, config: Settings) -> _Asked:
-        found = words(plain(item.question))
-        chinese = cjk_share(item.question) >= 0.5
-        # A Chinese word has about two characters, each of them a token.
-        by_options = bool(item.choices) and len(found) < config.ngram * (2 if chinese else 1)
-        short = config.short_cjk_ngram if chinese else config.short_ngram
-        return cls(found, hashes, short, len(found) >= config.ngram, by_options, _content(found))
-
-
-def _item_row(item: Item, asked: _Asked, units: tuple[Hashes, ...]) -> dict[str, Any]:
-    return {
-        "id": item.id,
-        "benchmark": item.benchmark,
-        "grams": len(units[QUESTION]),
-        "options": len(units[OPTION]),
-        "runs": len(units[RUN]),
-        "by_options": asked.by_options,
-        "distinct": asked.content >= STEM_WORDS,
-        "stem": units[QUESTION].tobytes(),
-        "words": asked.hashes,
-    }
-
-
-def _filters(found: list[tuple[int, Hashes]]) -> pa.Table:
-    import numpy as np
-    import pyarrow as pa
-
-    hashes = np.concatenate([np.empty(0, dtype=np.uint64), *(hashes for _, hashes in found)])
-    lengths = np.repeat([length for length, _ in found], [len(hashes) for _, hashes in found])
-    hashes, first = np.unique(hashes, return_index=True)
-    return pa.table({"hash": hashes, "length": pa.array(lengths[first], pa.int64())})
-
-
-def content(text: str) -> float:
-    """How many different words of `text` tell it from other questions.
-
-    Function words and the words of exams (following, correct) count nothing, numbers, single letters and
-    Chinese characters half a word each.
-    """
-    return _content(words(text))
-
-
-def _content(tokens: list[str]) -> float:
-    different = set(tokens)
-    named = {token for token in different if token[0].isalpha() and token not in _EMPTY_WORDS}
-    halves = {token for token in named if len(token) == 1 and token not in _EMPTY_SIGNS}
-    numbers = sum(token[0].isdigit() for token in different)
-    return sum(len(token) > 1 for token in named) + (len(halves) + numbers) / 2
-
-
-def answer_text(choices: list[str], answer: str) -> str:
-    """The text of an answer, also where it is given as a letter."""
-    if choices and len(answer) == 1 and 0 <= ord(answer) - ord("A") < len(choices):
-        return choices[ord(answer) - ord("A")]
-    return answer
-
-
-def _disguised(item: Item) -> Item:
-    """The item with other spacing, punctuation and order of options; it must be found all the same."""
-    spaced = "  ".join(item.question.split(" "))
-    return msgspec.structs.replace(item, question=f"« {spaced} » ?!", choices=item.choices[::-1])
-
-
-def _units(
-    item: Item, asked: _Asked, config: Settings
-) -> tuple[tuple[Hashes, Hashes, Hashes, Hashes], set[int]]:
-    """Distinct hashes of an item's question, options, answer and options as runs; lengths of its runs."""
-    import numpy as np
-
-    lengths: set[int] = set()
-    if len(asked.words) >= asked.short or asked.by_options or asked.content >= RUN_WORDS:
-        lengths.add(min(len(asked.words), asked.short))
-        question = np.unique(ngrams.combine(asked.hashes, config.ngram if asked.long else asked.short))
-    else:
-        question = _whole([f"{QUESTION}\n{' '.join(asked.words)}"])
-    runs = [found for text in item.choices if len("".join(found := words(plain(text))[: config.ngram])) >= 2]
-    # One option in a text says nothing: it may be the answer to anything.
-    runs = runs if len(runs) >= 2 else []
-    lengths |= set(map(len, runs))
-    marks = [ngrams.combine(word_hashes(run), len(run)) for run in runs]
-    options = np.unique(np.concatenate(marks)) if marks else np.empty(0, dtype=np.uint64)
-    return (question, np.unique(_texts(OPTION, item.choices)), _answer(item), options), lengths
-
-
-def _candidate(asked: Item, hashes: Hashes, lengths: list[int]) -> Hashes:
-    """All hashes of a record that items may have."""
-    import numpy as np
-
-    grams = [ngrams.combine(hashes, n) for n in lengths]
-    question = plain(asked.question)
-    whole = _sentences([question, *_SENTENCES.split(question)])
-    return np.concatenate((*grams, whole, _texts(OPTION, asked.choices), _answer(asked)))
-
-
-def _answer(item: Item) -> Hashes:
-    return _texts(ANSWER, [item.answer] if item.answer else [])
-
-
-def _sentences(texts: list[str]) -> Hashes:
-    """Hashes of whole sentences, different from those of runs."""
-    return _whole([f"{QUESTION}\n{' '.join(found)}" for text in texts if (found := words(text))])
-
-
-def _texts(part: int, texts: list[str]) -> Hashes:
-    """Hashes of whole folded texts, different for options and answers and from those of n-grams."""
-    return _whole([f"{part}\n{fold(plain(text))}" for text in texts])
-
-
-def _whole(texts: list[str]) -> Hashes:
-    import numpy as np
-    import xxhash
-
-    return np.array([xxhash.xxh3_64_intdigest(text.encode()) for text in texts], dtype=np.uint64)

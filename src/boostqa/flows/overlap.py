@@ -11,11 +11,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from difflib import SequenceMatcher
+from difflib import Match, SequenceMatcher
+from functools import cache
+from math import log
 from typing import TYPE_CHECKING
 
 from boostqa.text.ngrams import windows
-from boostqa.text.tokens import Tokens, blocks
+from boostqa.text.tokens import Tokens, blocks, word_hashes
 
 if TYPE_CHECKING:
     import numpy as np
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     Indexes = npt.NDArray[np.int64]
     Floats = npt.NDArray[np.float64]
     Flags = npt.NDArray[np.bool_]
+    Bytes = npt.NDArray[np.uint8]
 
 SEED = 4
 """Tokens of the short n-grams from which a search starts."""
@@ -33,14 +36,30 @@ COMMON = 20
 """Questions that may share a short n-gram before it counts as a phrase of the language."""
 WORDS = 12
 """Tokens of the shortest question that is looked for with words replaced."""
-SEEDS = 0.15
+SEEDS = 0.1
 """Share of a question's short n-grams that must be there."""
 SHIFT = 3
 """Tokens by which places of hits may differ and still speak for one place of the question."""
-POWER = 2.2
-"""Score = share ** POWER: 73% of a question's weight make a score of one half."""
+POWER = 1.85
+"""Score = share ** POWER: 69% of a question's weight make a score of one half."""
+SIGNS_POWER = 1.5
+"""What POWER gets on top for a question of which two fifths are signs: there it takes 81%."""
 VARIANT = 0.65
-"""Largest share of a question that differs in its numbers."""
+"""Largest share of a question that was made anew with other numbers or formulas."""
+LONGER = 0.3
+"""Share of a question's length by which a text may be longer than it."""
+TEMPLATE = 0.8
+"""How often a difference between two problems of one template stands where numbers or formulas do."""
+ANEW = 0.0
+"""Log likelihood from which a problem counts as made from the same template with other numbers or formulas."""
+LOST_SIGNS = 2
+"""Signs that differ, on both sides together, from which this is looked at, if words differ as well."""
+PIVOTS = """
+one two three four five six seven eight nine ten eleven twelve fifteen twenty thirty hundred thousand first second
+third fourth fifth half halves thirds quarter twice double triple dozen zero not no neither nor none without except
+odd even positive negative maximum minimum greatest largest smallest least most sin cos tan sec csc cot log ln
+"""
+"""Words that make another question of a question."""
 _MAP_BITS = 22
 
 _SPELLINGS = (
@@ -63,14 +82,30 @@ _SPELLINGS = (
     (re.compile(r" {1,3}\)"), ")"),
 )
 """Ways to write the same formula, and the one by which it is compared."""
+_LABELS = re.compile(r'"([^"\n]{1,100})"')
 
 
 def plain(text: str) -> str:
-    """The text with formulas spelled in one way; for comparing, never for keeping."""
+    """The text with formulas spelled in one way and drawings by their labels; for comparing, never for keeping."""
+    if "[asy]" in text:
+        text = _labelled(text)
     if "\\" in text or "{,}" in text:
         for pattern, spelled in _SPELLINGS:
             text = pattern.sub(spelled, text)
     return text
+
+
+def _labelled(text: str) -> str:
+    """The text with its drawings (Asymptote, as in MATH) replaced by the texts that stand in them.
+
+    The rest of a drawing's code is the same in hundreds of problems.
+    """
+    first, *others = text.split("[asy]")
+    parts = [first]
+    for other in others:
+        code, closed, rest = other.partition("[/asy]")
+        parts += [" ".join(_LABELS.findall(code)), rest] if closed else [code]
+    return " ".join(parts)
 
 
 class Membership:
@@ -119,11 +154,11 @@ def _inside(block: Tokens, known: Membership, n: int) -> tuple[Indexes, Indexes]
 class Overlaps:
     """The indexed questions, ready to be looked for."""
 
-    def __init__(self, filters: pa.Table, words: pa.ChunkedArray, numbers: Hashes) -> None:
+    def __init__(self, filters: pa.Table, words: pa.ChunkedArray, signs: Hashes) -> None:
         """See `candidates`.
 
         `filters`: n-grams (hash, length) of which a text must have one. `words`: hashes of each question's words.
-        `numbers`: which of these hashes are numbers.
+        `signs`: which of these hashes are numbers, operators or single letters.
         """
         import numpy as np
 
@@ -137,7 +172,7 @@ class Overlaps:
         once = np.unique(np.stack((self.words, owners.astype(np.uint64))), axis=1)
         self.vocabulary, seen = np.unique(once[0], return_counts=True)
         self.weights = np.log((count + 1) / seen) + 0.1
-        self.numbers = numbers
+        self.signs: Flags = np.isin(self.words, signs)
         self._seeds(count)
 
     def _seeds(self, count: int) -> None:
@@ -187,19 +222,15 @@ class Overlaps:
         enough = shared >= np.maximum(2, SEEDS * self.seed_counts[pairs[1]])
         yield from zip(pairs[0, enough].tolist(), pairs[1, enough].tolist(), strict=True)
 
-    def best(self, block: Tokens, items: list[int]) -> tuple[float, int]:
-        """The largest score of these questions in one text, 0..1, and which it is; (0.0, -1) for none."""
-        if not items:
-            return 0.0, -1
+    def scores(self, block: Tokens, items: list[int]) -> list[float]:
+        """How much of each of these questions is in one text, 0..1."""
         there = windows(block.hashes, SEED)
-        scores = [(self._score(block, there, item), -item) for item in items]
-        score, item = max(scores)
-        return score, -item
+        return [self._score(block, there, item) for item in items]
 
     def lowered(self, block: Tokens, items: Indexes, scores: Floats, sure: Flags) -> tuple[float, int]:
         """The largest of the scores that these questions have by other means in one text, and which has it.
 
-        A score counts no more than what `best` gives the question, unless it is `sure` or the question too short
+        A score counts no more than what `scores` gives the question, unless it is `sure` or the question too short
         for that. Each is lowered for itself: one that has to go hides none that was smaller.
         """
         import numpy as np
@@ -230,31 +261,82 @@ class Overlaps:
         begins = hits - order[at[hits]]
         close = np.searchsorted(np.sort(begins), [begins - SHIFT, begins + SHIFT + 1])
         begin = int(begins[np.argmax(close[1] - close[0])])
-        stretch = slice(max(0, begin), max(0, begin + len(words)))
-        share = self._share(words, block.hashes[stretch])
-        if self._other_numbers(words, block, stretch):
-            share = min(share, VARIANT)
-        return float(share**POWER)
+        # What stands for a replaced word may be longer: the question ends where its last hit says so.
+        near = np.flatnonzero(np.abs(begins - begin) <= LONGER * len(words))
+        end = max(begin, int(begins[near].max())) + len(words)
+        return self._compare(item, block, slice(max(0, begin), end))
 
-    def _share(self, words: Hashes, stretch: Hashes) -> float:
-        """Weight of the words that both have in the same order, as a share of both, 0..1."""
+    def _compare(self, item: int, block: Tokens, stretch: slice) -> float:
+        """How much of a question is in a stretch of a text, 0..1."""
         import numpy as np
 
-        pairs = SequenceMatcher(None, words.tolist(), stretch.tolist(), autojunk=False).get_matching_blocks()
+        own = slice(int(self.starts[item]), int(self.starts[item + 1]))
+        words, there = self.words[own], block.hashes[stretch]
+        pairs = SequenceMatcher(None, words.tolist(), there.tolist(), autojunk=False).get_matching_blocks()
         weights = self.weights[np.searchsorted(self.vocabulary, words)]
-        common = sum(float(weights[one.a : one.a + one.size].sum()) for one in pairs)
+        kept, common = np.zeros(len(words), dtype=bool), np.zeros(len(there), dtype=bool)
+        foreign, a, b = 0, 0, 0
+        for one in pairs:
+            # A long formula in the place of a word is one replaced word.
+            foreign += min(one.b - b, one.a - a + 1)
+            a, b = one.a + one.size, one.b + one.size
+            kept[one.a : a] = True
+            common[one.b : b] = True
+        both = float(weights[kept].sum())
         # A word that the question does not have weighs as much as its words do on average.
-        foreign = len(stretch) - sum(one.size for one in pairs)
-        return 2 * common / float(weights.sum() + common + foreign * weights.mean())
+        share = 2 * both / float(weights.sum() + both + foreign * weights.mean())
+        if self._made_anew(kept, common, (self.signs[own], _signs(there, block.lead[stretch])), pairs):
+            share = min(share, VARIANT)
+        return float(share ** self._power(item))
 
-    def _other_numbers(self, words: Hashes, block: Tokens, stretch: slice) -> bool:
-        """Whether the stretch has other numbers and lacks half of the question's, as a problem made anew does."""
+    def _power(self, item: int) -> float:
+        """What the share is raised to: more, the more of a question are signs, for these are alike in many."""
+        own = self.signs[self.starts[item] : self.starts[item + 1]]
+        return POWER + SIGNS_POWER * min(1.0, max(0.0, (float(own.mean()) - 0.2) / 0.2))
+
+    @staticmethod
+    def _made_anew(kept: Flags, common: Flags, signs: tuple[Flags, Flags], pairs: list[Match]) -> bool:
+        """Whether the differences are where numbers and formulas stand, as in a problem made from a template.
+
+        Words replaced anywhere strike places with signs as often as these are, a template nearly always:
+        the likelihood of both decides.
+        """
         import numpy as np
 
-        numbers = block.hashes[stretch][(block.lead[stretch] - np.uint8(48)) < 10]
-        own = np.unique(words[np.isin(words, self.numbers)])
-        kept = np.count_nonzero(np.isin(own, numbers))
-        return bool(len(own) and 2 * kept <= len(own) and not np.isin(numbers, own).all())
+        own, its = signs
+        lost = np.count_nonzero(own & ~kept) + np.count_nonzero(its & ~common)
+        runs = np.count_nonzero(own[1:] & ~own[:-1]) + int(own[0])
+        usual = min(0.8, max(0.05, runs / (runs + np.count_nonzero(~own))))
+        struck, spared = log(TEMPLATE / usual), log((1 - TEMPLATE) / (1 - usual))
+        weight, only, a, b = 0.0, True, 0, 0
+        for one in pairs:
+            if one.a > a or one.b > b:
+                here = bool(own[a : one.a].any() if one.a > a else its[b : one.b].any())
+                # What only stands between says half as much.
+                weight += (struck if here else spared) * (1.0 if one.a > a else 0.5)
+                only &= here
+            a, b = one.a + one.size, one.b + one.size
+        return bool(lost >= LOST_SIGNS or (only and lost > 0)) and weight > ANEW
+
+
+def _signs(hashes: Hashes, lead: Bytes) -> Flags:
+    """Which tokens are numbers (in words, too), operators, single letters, or turn a statement round."""
+    import numpy as np
+
+    found: Flags = (lead < 32) | ((lead - np.uint8(48)) < 10)
+    return found | np.isin(hashes, _pivots())
+
+
+@cache
+def _pivots() -> Hashes:
+    return word_hashes([*"bcdefghjklmnopqruvwxyz", *PIVOTS.split()])
+
+
+def sign_hashes(block: Tokens) -> Hashes:
+    """The hashes in a block that are signs (see `_signs`), each once."""
+    import numpy as np
+
+    return np.unique(block.hashes[_signs(block.hashes, block.lead)])
 
 
 def plain_all(texts: pa.ChunkedArray) -> pa.Array:
@@ -263,6 +345,6 @@ def plain_all(texts: pa.ChunkedArray) -> pa.Array:
     import pyarrow.compute as pc
 
     array = texts.combine_chunks()
-    marked = pc.or_(pc.match_substring(array, "\\"), pc.match_substring(array, "{,}"))
+    marked = pc.match_substring_regex(array, r"\\|\{,\}|\[asy\]")
     changed = [plain(text) for text in array.filter(marked).to_pylist()]
     return pc.replace_with_mask(array, marked, pa.array(changed, pa.string())) if changed else array

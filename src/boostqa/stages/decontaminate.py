@@ -2,8 +2,9 @@
 
 The index holds the question side of benchmark items (files of the recipe and the package's own list) and of
 the probe's held-out items. A record's score `contamination` is the largest over the items, by the rules of
-`flows/contamination.py`; `contamination_stem` is the largest share of a question alone, whatever its options.
-Both are stored for every record, so a stricter cut needs no rerun.
+`flows/contamination.py`; `contamination_stem` is the largest share of a question alone, whatever its options;
+`contamination_answer` the largest such share of an item whose answer the record gives as well. All are stored for
+every record, so a stricter cut needs no rerun.
 
 An empty or broken benchmark is an error and never a pass, and in every shard planted items go the same way
 as records and must be caught. Knows nothing of what a record is for.
@@ -19,7 +20,8 @@ from pydantic import Field
 
 from boostqa import readers
 from boostqa.errors import UserError
-from boostqa.flows.contamination import Index, Item, answer_text, build
+from boostqa.flows.contamination import Found, index_of
+from boostqa.flows.indexed import Item, answer_text, build
 from boostqa.inputs import InputFile, expand, fingerprint
 from boostqa.stage import Gather, Kit, Map, Stage, StageConfig, State, Step
 from boostqa.table import with_drops, with_scores
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 BUILTIN = "taxonomy/builtin_benchmark.jsonl"
+SCORES = ("contamination", "contamination_stem", "contamination_answer")
+"""What every record gets; see `flows.contamination.Found`."""
 
 
 class DecontaminateConfig(StageConfig):
@@ -47,13 +51,16 @@ class DecontaminateConfig(StageConfig):
     """Characters per n-gram for shorter Chinese questions."""
     threshold: float = Field(default=0.5, gt=0.0, le=1.0)
     """Containment, above 0 and up to 1, from which a record is dropped."""
+    answer_threshold: float | None = Field(default=0.5, gt=0.0, le=1.0)
+    """`contamination_answer` from which a record is dropped although its `contamination` is lower: a stem such as
+    "which of these is true" with the very answer, but without the options; null: never by its answer."""
 
 
 class Decontaminate(Stage):
     """See the module docstring. Drops: `contaminated`."""
 
     name: ClassVar[str] = "decontaminate"
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
     Config: ClassVar[type[StageConfig]] = DecontaminateConfig
     assets: ClassVar[tuple[str, ...]] = (BUILTIN,)
     config: DecontaminateConfig
@@ -78,16 +85,25 @@ class Decontaminate(Stage):
     def _decide(self, table: pa.Table, kit: Kit) -> pa.Table:
         import numpy as np
 
-        index = Index(kit.state("index"), self.config)
+        index = index_of(kit.state("index"), self.config)
         index.check_canaries()
-        scores, stems = np.zeros(len(table)), np.zeros(len(table))
+        scores = {name: np.zeros(len(table)) for name in SCORES}
         drops = {}
         for row, found in index.find_in(table).items():
-            scores[row], stems[row] = round(found.score, 6), round(found.stem, 6)
-            if scores[row] >= self.config.threshold:
-                drops[row] = ("contaminated", f"{found.name} score {found.score:.2f}")
-        table = with_scores(table, contamination=scores, contamination_stem=stems)
-        return with_drops(table, kit.entry, drops)
+            for name, value in zip(SCORES, (found.score, found.stem, found.answer), strict=True):
+                scores[name][row] = round(value, 6)
+            if evidence := self._evidence(found):
+                drops[row] = ("contaminated", evidence)
+        return with_drops(with_scores(table, **scores), kit.entry, drops)
+
+    def _evidence(self, found: Found) -> str:
+        """Which item makes a record go, and by what; empty if none does."""
+        if round(found.score, 6) >= self.config.threshold:
+            return f"{found.name} score {found.score:.2f}"
+        limit = self.config.answer_threshold
+        if limit is not None and round(found.answer, 6) >= limit:
+            return f"{found.answered} with its answer {found.answer:.2f}"
+        return ""
 
 
 def check(config: DecontaminateConfig) -> None:

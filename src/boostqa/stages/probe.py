@@ -20,7 +20,8 @@ from typing import Any, ClassVar
 import msgspec
 from pydantic import Field
 
-from boostqa.flows.contamination import Index, Item, answer_text, build
+from boostqa.flows.contamination import index_of
+from boostqa.flows.indexed import Item, answer_text, build
 from boostqa.flows.probing import Manner, Method, ask, checkable
 from boostqa.identity import unit
 from boostqa.record import Record
@@ -94,6 +95,7 @@ class Probe(Stage):
     """
 
     name: ClassVar[str] = "probe"
+    version: ClassVar[int] = 2
     Config = ProbeConfig
     roles: ClassVar[tuple[str, ...]] = ("target",)
     assets: ClassVar[tuple[str, ...]] = ("prompts/solve.j2", "prompts/solve_short.j2")
@@ -231,7 +233,7 @@ class Probe(Stage):
 
     def _decide(self, records: list[Record], kit: Kit) -> Iterable[Record]:
         asked = {row["id"]: row["correct"] for row in kit.rows("ask").to_pylist()}
-        index = Index(kit.state("index"), _Overlap())
+        index = index_of(kit.state("index"), _Overlap())
         for record in records:
             if not self._held(record):
                 score, name = index.score(_item(record))
