@@ -145,11 +145,17 @@ def run(
 
 
 @app.command()
-def status(run: RunArgument, json: JsonOption = False) -> None:
+def status(
+    run: RunArgument,
+    sources: Annotated[
+        bool, typer.Option("--sources", help="Also what each source gave, and why the rest of it went.")
+    ] = False,
+    json: JsonOption = False,
+) -> None:
     """Progress per stage, cost so far, rate, ETA."""
     from boostqa.report.status import print_status
 
-    print_status(run, as_json=json)
+    print_status(run, as_json=json, sources=sources)
 
 
 @app.command()

@@ -34,6 +34,7 @@ _ASIDE = re.compile(
     r"(?:dataset_infos?|dataset_dict|state)\.json$|cache-[^/]*\.arrow$)",
     re.IGNORECASE,
 )
+_ODD_NAME = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")
 _EXTRAS = {"s3": "s3", "s3a": "s3", "hf": "hf"}
 """Protocol -> the extra of ours that installs what it needs."""
 
@@ -70,12 +71,35 @@ def expand(path: str, key: str) -> list[InputFile]:
         base = _base(path)
         found = _found(path, base)
         files = [InputFile(p.relative_to(base).as_posix(), str(p)) for p in found if p.is_file()]
+        for p in found:
+            _refuse_odd(p, p.relative_to(base).as_posix(), key, base == Path(path))
         named = found == [Path(path)]
     if not named and [file.path for file in files] != [path]:
         files = [file for file in files if not is_aside(file.name)]
     if not files:
         raise UserError(f"{key}: {path}: {_remedy(path)}")
     return sorted(files, key=lambda file: file.name)
+
+
+def _refuse_odd(path: Path, name: str, key: str, whole: bool) -> None:
+    """Raises for what stands where files are and cannot be read as one; `whole` says that a whole folder is taken."""
+    if is_aside(name) or (path.is_dir() and not (whole and path.is_symlink())):
+        return
+    shown = ascii(str(path))[1:-1]
+    if not path.is_file():
+        kind = (
+            "a link to a folder, which is not followed"
+            if path.is_dir()
+            else "a link to a file that is not there"
+            if path.is_symlink()
+            else "a device, socket or named pipe"
+            if path.exists()
+            else ""
+        )
+        if kind:
+            raise UserError(f"{key}: {shown}: is {kind}; remove it, or name the files by a glob without it")
+    elif _ODD_NAME.search(name):
+        raise UserError(f"{key}: {shown}: the name has control characters or is not UTF-8; rename the file")
 
 
 def _found(path: str, base: Path) -> list[Path]:

@@ -98,7 +98,7 @@ def test_lines_in_another_encoding(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     other = '{"question": "光速是多少？", "answer": "每秒三十万公里"}\n'.encode("gb18030")
     path.write_bytes(GOOD + other + GOOD)
-    assert _bad(path) == [(2, "malformed_json")]
+    assert _bad(path) == [(2, "other_encoding")]
     table = tmp_path / "a.csv"
     rows = ["问题,答案", "光速是多少？,每秒三十万公里", "水的沸点？,一百度"]
     table.write_bytes(
@@ -136,7 +136,7 @@ def test_one_line_without_end_takes_little_memory(tmp_path: Path, name: str) -> 
 
 def test_null_bytes(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_bytes(GOOD + GOOD.replace(b"2 + 2", b"2 \x00 2") + GOOD)
-    assert _bad(tmp_path / "a.jsonl") == [(2, "malformed_json")]
+    assert _bad(tmp_path / "a.jsonl") == [(2, "null_bytes")]
     (tmp_path / "a.csv").write_bytes(b"question,answer\nq,a\nq\x00,a\nq,a\n")
     assert _bad(tmp_path / "a.csv") == [(3, "null_bytes")]
     (tmp_path / "a.txt").write_bytes(b"Light travels\nin straight\x00lines.\n")

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from boostqa.report.facts import FREE, by_source
 from boostqa.report.numbers import collect
 from boostqa.report.status import print_status
 from boostqa.run import Run
@@ -59,3 +61,22 @@ def test_before_the_first_item_the_time_left_is_unknown(
     assert collect(made.run)["hours_left"] is None
     print_status(made.run.root, as_json=False)
     assert "time left unknown" in " ".join(capsys.readouterr().out.split())
+
+
+def test_sources_show_what_was_kept_and_why_the_rest_went(
+    finished: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = {row["entry"]: row["counts"] for row in collect(finished)["entries"] if row["segment"] == "head"}
+    found = by_source(finished)
+    assert sum(row["records"] for row in found) == rows["seeds"]["kept"] + rows["seeds"]["dropped"]
+    assert sum(row["kept"] for row in found) == rows["decontaminate"]["kept"]
+    reasons: Counter[str] = Counter()
+    for row in found:
+        reasons.update(row["dropped"])
+    told: Counter[str] = Counter()
+    for entry in FREE:
+        told.update(rows[entry].get("reasons", {}))
+    assert reasons == told
+    print_status(finished.root, as_json=False, sources=True)
+    shown = capsys.readouterr().out
+    assert all(row["source"] in shown and f"{row['records']:,}" in shown for row in found)

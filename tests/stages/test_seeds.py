@@ -292,7 +292,10 @@ def test_file_with_more_than_half_broken_lines_stops(tmp_path: Path) -> None:
     path.write_text(lines([*rows(3), *["{broken"] * 3]))
     assert len(seeds({"path": str(path)}).dropped) == 3
     path.write_text(lines([*rows(3), *["{broken"] * 4]))
-    with pytest.raises(UserError, match=r"'main': a.jsonl: 4 of 7 rows cannot be read; correct the file"):
+    with pytest.raises(
+        UserError,
+        match=r"'main': a.jsonl: 4 of 7 rows cannot be read, first line 4: malformed_json: .broken; correct the file",
+    ):
         seeds({"path": str(path)}, shard_size=2)
 
 
@@ -370,3 +373,59 @@ def test_identity_follows_content_per_source(folder: Path) -> None:
     changed = Seeds(config({"path": str(moved), "priority": 3})).identity()
     assert changed["main"]["settings"] != after["main"]["settings"]
     assert str(moved) not in json.dumps(changed)
+
+
+def test_rows_that_share_an_id_are_named_and_have_one_fate(tmp_path: Path) -> None:
+    made = [
+        {"id": f"r{i}", "question": f"What is {i} plus {i}, written in digits?", "answer": str(2 * i)}
+        for i in range(6)
+    ]
+    again = {**made[2], "answer": "5"}
+    (tmp_path / "a.jsonl").write_text(lines([*made, made[1], again, made[2]]), encoding="utf-8")
+    (tmp_path / "b.jsonl").write_text(lines(made[:2]), encoding="utf-8")
+    for size in (1, 3, 2000):
+        out = seeds({"path": str(tmp_path)}, shard_size=size)
+        assert sorted((r.dropped.reason, r.dropped.evidence) for r in out.dropped if r.dropped) == [
+            ("duplicate_id", "a.jsonl:7: id 'r1' and the same content as line 2"),
+            ("duplicate_id", "a.jsonl:9: id 'r2' and the same content as line 3"),
+        ]
+        noted = [event.detail for r in out.kept for event in r.history if "stands at" in event.detail]
+        assert noted == ["id 'r2' stands at line 3, too, with other content"]
+        assert len(out.kept) == 9
+
+
+def test_what_a_question_is_about_comes_with_it(tmp_path: Path) -> None:
+    asked = {"question": "According to the passage, where is the ice thin?", "answer": "At its edge"}
+    (tmp_path / "a.jsonl").write_text(
+        lines(
+            [
+                {
+                    **asked,
+                    "passage": "A lake freezes over. The ice is thin at its edge and thick where it is deep.",
+                },
+                {
+                    "instruction": "In what follows, x is a whole number.",
+                    "question": "Which x has x + 2 = 9?",
+                    "answer": "7",
+                },
+            ]
+        ),
+        encoding="utf-8",
+    )
+    first, second = (r.question for r in seeds({"path": str(tmp_path)}).kept)
+    assert (
+        first
+        == f"A lake freezes over. The ice is thin at its edge and thick where it is deep.\n\n{asked['question']}"
+    )
+    assert second == "In what follows, x is a whole number.\n\nWhich x has x + 2 = 9?"
+
+
+def test_lists_of_works_and_headings_with_odd_spaces(tmp_path: Path) -> None:
+    (tmp_path / "a.md").write_text(
+        f"# 1.\u00a0Wheels\n\n{PROSE}\n\n## References\n\nDoe, J. 1999. On wheels and how they turn round. Some Press, "
+        "Anytown.\n\nRoe, A. 2004. On belts and how they slip off. Some Press, Anytown.\n",
+        encoding="utf-8",
+    )
+    out = seeds({"path": str(tmp_path)})
+    assert {tuple(r.source.heading) for r in out.kept if r.source} == {("1. Wheels",)}
+    assert [r.dropped.reason for r in out.dropped if r.dropped] == ["references"]

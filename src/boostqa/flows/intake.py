@@ -18,6 +18,7 @@ from typing import Any
 import msgspec
 
 from boostqa import licences
+from boostqa.flows.repeats import Repeat
 from boostqa.flows.vocabulary import GOLD, settle
 from boostqa.identity import digest
 from boostqa.inputs import packed
@@ -61,10 +62,19 @@ class Intake:
     licence_allow: frozenset[str] | None = None
     """Canonical licences that a row may state of itself; None for any."""
 
-    def records(self, items: Iterable[tuple[int, Raw | BadRow]], file: str) -> Iterator[Record]:
-        """The records of items of `file`, each with its number (from 0); at least one of each, in order."""
+    def records(
+        self,
+        items: Iterable[tuple[int, Raw | BadRow]],
+        file: str,
+        repeats: Mapping[int, Repeat] | None = None,
+    ) -> Iterator[Record]:
+        """The records of items of `file`, each with its number (from 0); at least one of each, in order.
+
+        `repeats` says of which items an earlier one has the id, by number.
+        """
         for batch in packed(items, lambda one: _weight(one[1]), _BATCH):
-            rows = [(_Row(self, file, ordinal, item), item) for ordinal, item in batch]
+            again = repeats or {}
+            rows = [(_Row(self, file, number, item, again.get(number)), item) for number, item in batch]
             pieces = [row.pieces(item) for row, item in rows]
             judged = iter(self._judged([piece for found in pieces for piece in found]))
             for (row, item), found in zip(rows, pieces, strict=True):
@@ -108,8 +118,10 @@ def _detected(text: str) -> str | None:
 class _Row:
     """Makes the records of one item of a file."""
 
-    def __init__(self, intake: Intake, file: str, ordinal: int, item: Raw | BadRow) -> None:
-        self.intake, self.ordinal = intake, ordinal
+    def __init__(
+        self, intake: Intake, file: str, ordinal: int, item: Raw | BadRow, repeat: Repeat | None
+    ) -> None:
+        self.intake, self.ordinal, self.repeat = intake, ordinal, repeat
         self.file = f"{file}/{item.member}" if item.member else file
         self.masked = 0
 
@@ -139,7 +151,7 @@ class _Row:
             yield self._born(item.line, "malformed", excerpt).drop(self.intake.entry, reason, evidence)
             return
         made = [self._pair(item)] if item.question else self._passages(item, passages)
-        problem = self._licence_problem(item)
+        problem = self._licence_problem(item) or self._repeat_problem(item)
         for record in made:
             free = problem is None or record.dropped
             yield record if free else record.drop(self.intake.entry, *problem or ("", ""))
@@ -155,6 +167,13 @@ class _Row:
         if allowed is not None and licences.canonical(raw.license) not in allowed:
             return "licence_not_allowed", evidence
         return None
+
+    def _repeat_problem(self, raw: Raw) -> tuple[str, str] | None:
+        """Reason and evidence for a row that is an earlier one of its file again, id and all."""
+        if self.repeat is None or not self.repeat[2]:
+            return None
+        line, first, _ = self.repeat
+        return "duplicate_id", f"{self.file}:{line}: id {raw.id[:60]!r} and the same content as line {first}"
 
     def _pair(self, raw: Raw) -> Record:
         # What a question is about belongs to it: it must do without its row.
@@ -246,7 +265,9 @@ class _Row:
         """A seed whose id depends on the source, the file, the row and `key`."""
         # White space of pages (U+00A0) must not make two of the same heading.
         path = [normalise.squeeze(part) for part in [*(raw.heading if raw else ()), *heading]]
-        masked = f"{self.masked} masked" if self.masked else ""
+        notes = [f"{self.masked} masked"] if self.masked else []
+        if self.repeat is not None and not self.repeat[2] and raw:
+            notes.append(f"id {raw.id[:60]!r} stands at line {self.repeat[1]}, too, with other content")
         origin = Source(
             name=self.intake.source,
             license=licences.canonical(raw.license) if raw and raw.license else self.intake.license,
@@ -261,7 +282,7 @@ class _Row:
             source=origin,
             gold=self._gold(raw) if raw else None,
             scores={"priority": self.intake.priority} if self.intake.priority else {},
-            history=[Event(stage=self.intake.entry, action="born", detail=masked)],
+            history=[Event(stage=self.intake.entry, action="born", detail="; ".join(notes))],
             **fields,
         )
 

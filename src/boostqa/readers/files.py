@@ -184,9 +184,15 @@ class Stream:
         many at a time, as a bomb may be made of nothing else.
 
         Raises:
-            UnreadableError: where a compressed stream breaks off; the lines before it have been yielded.
+            UnreadableError: where a compressed stream breaks off (the lines before it have been yielded), and
+                where lines end as they did on old computers.
         """
         limit = self.limits.line
+        start = self.head()
+        if start.count(b"\r") > 1 and b"\n" not in start:
+            raise UnreadableError(
+                "odd_line_ends", "lines end in carriage returns alone; save it with line feeds"
+            )
         while line := self.data.readline(limit + 1):
             number += 1
             if not blank and line == b"\n":
@@ -265,6 +271,20 @@ def open_stream(path: str, limits: Limits = Limits()) -> Stream:
 
 
 _HAN = re.compile("[\u4e00-\u9fff]")
+
+
+def is_utf16(start: bytes) -> bool:
+    """Whether bytes are UTF-16: by their mark, or as every second one of plain text is zero."""
+    if start.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return True
+    halves = start[:64:2], start[1:64:2]
+    return len(start) >= 8 and any(halves[0]) != any(halves[1])
+
+
+def refuse_utf16(stream: Stream) -> None:
+    """Raises `UnreadableError` where rows that are read line by line are in UTF-16."""
+    if is_utf16(stream.head()):
+        raise UnreadableError("other_encoding", "UTF-16; save the file as UTF-8")
 
 
 def encoding_of(sample: bytes) -> str:

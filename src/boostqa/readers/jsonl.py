@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from boostqa.readers.files import Place, Stream, UnreadableError, decode, excerpt
+from boostqa.readers.files import Place, Stream, UnreadableError, decode, excerpt, refuse_utf16
 from boostqa.readers.items import BadRow, Columns, Raw, item
 
 _CHUNK = 2**20
@@ -19,8 +19,9 @@ _LISTS = ("data", "rows", "examples", "items", "questions", "records", "train")
 def read_jsonl(stream: Stream, columns: Columns | None, place: Place) -> Iterator[Raw | BadRow]:
     """One item per non-empty line, from `place` on.
 
-    Bad lines: `malformed_json`, `not_an_object`, `line_too_long`.
+    Bad lines: `malformed_json`, `null_bytes`, `other_encoding`, `not_an_object`, `line_too_long`.
     """
+    refuse_utf16(stream)
     stream.data.seek(place.byte)
     for number, line in stream.lines(place.line, blank=False):
         if line is not None and not line.strip():
@@ -40,8 +41,11 @@ def _line(line: bytes, number: int, columns: Columns | None) -> Raw | BadRow:
         try:
             # The standard library reads the NaN that pandas writes.
             row = json.loads(line, parse_constant=lambda _: None)
+        except UnicodeDecodeError:
+            return BadRow(line=number, reason="other_encoding", excerpt=excerpt(line))
         except (ValueError, RecursionError):
-            return BadRow(line=number, reason="malformed_json", excerpt=excerpt(line))
+            reason = "null_bytes" if b"\x00" in line else "malformed_json"
+            return BadRow(line=number, reason=reason, excerpt=excerpt(line.replace(b"\x00", b"")))
     return _row(row, number, columns)
 
 
@@ -58,6 +62,7 @@ def read_json(stream: Stream, columns: Columns | None, place: Place) -> Iterator
 
     What turns out to be JSON lines, of which the first is longer than `HEAD`, is read as such.
     """
+    refuse_utf16(stream)
     start = stream.head().removeprefix(codecs.BOM_UTF8).lstrip()
     rows = _elements(stream) if start.startswith(b"[") else _object(stream, b"\n" not in start)
     if place.byte or rows is None:
@@ -84,7 +89,7 @@ def _object(stream: Stream, long: bool) -> Iterable[Any] | None:
             return None
         return [BadRow(line=0, reason="malformed_json", excerpt=excerpt(error))]
     inner = _inner(table)
-    return [table] if inner is None else inner
+    return [table] if inner is None else _asked(inner)
 
 
 def _inner(table: Any) -> list[Any] | None:
@@ -94,6 +99,22 @@ def _inner(table: Any) -> list[Any] | None:
         if isinstance(rows, list) and (not rows or any(isinstance(row, dict) for row in rows)):
             return rows
     return None
+
+
+def _asked(rows: list[Any]) -> Iterator[Any]:
+    """The rows; of articles whose paragraphs have questions, as SQuAD nests them, a row for each question."""
+    for row in rows:
+        paragraphs = row.get("paragraphs") if isinstance(row, dict) else None
+        if not isinstance(paragraphs, list):
+            yield row
+            continue
+        for paragraph in paragraphs:
+            about = paragraph if isinstance(paragraph, dict) else {}
+            for asked in about.get("qas") or [about]:
+                if not isinstance(asked, dict):
+                    yield asked
+                elif not asked.get("is_impossible"):
+                    yield {"title": row.get("title"), "context": about.get("context"), **asked}
 
 
 def _elements(stream: Stream) -> Iterator[Any]:

@@ -45,7 +45,7 @@ def read_markdown(data: bytes) -> Iterator[Raw | BadRow]:
     Raises:
         UnreadableError: `null_bytes` for what is no text.
     """
-    text = decode(data).replace("\r\n", "\n")
+    text = decode(data).replace("\r\n", "\n").replace("\r", "\n")
     if "\x00" in text:
         before = text[: text.index("\x00")]
         raise UnreadableError("null_bytes", f"line {before.count(chr(10)) + 1}: {excerpt(before[-100:])}")

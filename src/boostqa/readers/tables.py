@@ -3,14 +3,27 @@
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Iterator
 from typing import Any
 
 from boostqa.errors import UserError
-from boostqa.readers.files import HEAD, Limits, Place, Stream, UnreadableError, decode, encoding_of, excerpt
+from boostqa.readers.files import (
+    HEAD,
+    Limits,
+    Place,
+    Stream,
+    UnreadableError,
+    decode,
+    encoding_of,
+    excerpt,
+    refuse_utf16,
+)
 from boostqa.readers.items import BadRow, Columns, Raw, check_columns, item
 
 _BATCH = 512
+_SEPARATOR = re.compile(r"sep=(.)", re.IGNORECASE)
+"""The line by which Excel says how a table's cells are told apart."""
 
 
 def read_csv(
@@ -25,20 +38,23 @@ def read_csv(
         UserError: if there is no header, or `columns` names a column that it does not have.
     """
     csv.field_size_limit(stream.limits.line)
+    refuse_utf16(stream)
     encoding = encoding_of(stream.head()[:HEAD])
-    if encoding == "utf-16":
-        raise UnreadableError("other_encoding", "UTF-16; save the table as UTF-8")
     first = next(stream.lines(), (0, b""))[1] or b""
     header_line = first.decode(encoding, "replace").removeprefix("\ufeff")
+    lead = 1
+    if named := _SEPARATOR.fullmatch(header_line):
+        delimiter, lead = named[1], 2
+        header_line = (next(stream.lines(), (0, b""))[1] or b"").decode(encoding, "replace")
     delimiter = delimiter or max(",\t;", key=header_line.count)
     header = [cell.strip() for cell in next(csv.reader([header_line], delimiter=delimiter), [])]
     if not any(header):
         raise UserError(
-            f"{stream.name}: line 1 has no column names; the first line of a CSV file must be its header"
+            f"{stream.name}: line {lead} has no column names; the first line of a CSV file must be its header"
         )
     check_columns(stream.name, columns, header)
     if not place.line:
-        place.line, place.byte = 1, stream.data.tell()
+        place.line, place.byte = lead, stream.data.tell()
     stream.data.seek(place.byte)
     for number, row in _Rows(stream, place, encoding).read(delimiter):
         if isinstance(row, BadRow):

@@ -35,6 +35,8 @@ RELEASED = (
     "license",
 )
 """Columns of the data set that are counted by value."""
+FREE = ("seeds", "dedup", "decontaminate")
+"""Entries of the head that ask no model; what is left after them is a seed."""
 Pair = tuple[str, str]
 
 
@@ -97,6 +99,36 @@ def seeds_of(run: Run) -> Seeds:
         tally(found.by["source"], table, "source.name")
         tally_pairs(found.cells, table, "labels.discipline", "labels.level")
     return found
+
+
+def by_source(run: Run) -> list[dict[str, Any]]:
+    """One row a source, by name: `source`, `records` read, `kept` so far, and `dropped` as {reason: records}.
+
+    Of the reasons, over all of `FREE` that are done, the most frequent comes first.
+    """
+    kept: Counter[str] = Counter()
+    stopped: Counter[str] = Counter()
+    drops: Counter[Pair] = Counter()
+    for path in shards(run, "head", FREE[0]):
+        tally(kept, flat(path, ["source.name"]), "source.name")
+    for stage in FREE:
+        for path in shards(run, "head", stage, "dropped"):
+            tally_pairs(drops, flat(path, ["source.name", "dropped.reason"]), "source.name", "dropped.reason")
+        if stage == FREE[0]:
+            for (name, _), count in drops.items():
+                stopped[name] += count
+    return [_row(name, kept[name], stopped[name], drops) for name in sorted({*kept, *stopped})]
+
+
+def _row(name: str, passed: int, stopped: int, drops: Counter[Pair]) -> dict[str, Any]:
+    """Of `passed` records that the first stage kept and `stopped` that it dropped, what became of them."""
+    reasons = Counter({reason: count for (source, reason), count in drops.items() if source == name})
+    return {
+        "source": name,
+        "records": passed + stopped,
+        "kept": passed + stopped - reasons.total(),
+        "dropped": dict(sorted(reasons.items(), key=lambda item: (-item[1], item[0]))),
+    }
 
 
 def items_of(run: Run) -> Items:

@@ -18,7 +18,7 @@ from boostqa.pipeline import Part, part_of
 from boostqa.record import Record
 from boostqa.report import charts, sections, trust
 from boostqa.report.annotation import kept
-from boostqa.report.facts import Released, items_of, released_of, seeds_of, states
+from boostqa.report.facts import Released, by_source, items_of, released_of, seeds_of, states
 from boostqa.report.numbers import collect
 from boostqa.report.samples import Example, accepted_samples, drop_examples, dropped_for, in_turns
 from boostqa.report.setup import read_setup
@@ -73,6 +73,7 @@ def context(run: Run) -> dict[str, Any]:
         },
         "meters": trust.meters(items, states(run, "head", "annotate", "fit")),
         "drops": sections.drops(rows, examples),
+        "sources": by_source(run),
         "ladder": trust.ladder(rows),
         "evidence": trust.evidence(released),
         "spending": sections.spending(rows),

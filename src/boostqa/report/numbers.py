@@ -58,7 +58,7 @@ def collect(run: Run) -> dict[str, Any]:
         "pace": _pace(run),
         "hours_left": 0.0 if complete else _hours_left(run, accepted, short),
         "sessions": run.info["sessions"],
-        "warnings": _warnings(rows, plan),
+        "warnings": [*_warnings(rows, plan), *_shared_ids(run)],
     }
 
 
@@ -197,6 +197,17 @@ def _short(run: Run, plan: dict[str, Any]) -> int | None:
         got = released.get((cell["discipline"], cell["level"]), 0)
         short += max(0, cell["quota"] - got) if path.exists() else cell["missing"]
     return short
+
+
+def _shared_ids(run: Run) -> list[str]:
+    """What the seeds' listings say of rows that share an id; empty for most."""
+    found = []
+    seeds = entries("head")[0]
+    for segment in run.segments:
+        path = entry_folder(run, segment["name"], seeds).state("listing")
+        if part_of(segment["name"]) == "head" and path.exists():
+            found += get_json(path).get("shared_ids", [])
+    return found
 
 
 def _warnings(rows: list[dict[str, Any]], plan: dict[str, Any]) -> list[str]:

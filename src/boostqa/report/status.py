@@ -7,17 +7,38 @@ from typing import Any
 
 import msgspec
 
+from boostqa.report.facts import by_source
 from boostqa.report.numbers import collect
 from boostqa.run import Run
 
 
-def print_status(path: Path, *, as_json: bool) -> None:
-    """Prints the state of the run in `path`."""
-    numbers = collect(Run.open(path))
+def print_status(path: Path, *, as_json: bool, sources: bool = False) -> None:
+    """Prints the state of the run in `path`; with `sources`, also what each source gave and why the rest went."""
+    run = Run.open(path)
+    numbers = collect(run)
+    if sources:
+        numbers["sources"] = by_source(run)
     if as_json:
         print(msgspec.json.encode(numbers).decode())
         return
+    if sources:
+        _print_sources(numbers["sources"])
     print_table(numbers)
+
+
+def _print_sources(rows: list[dict[str, Any]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False)
+    for title in ("source", "records", "kept", "dropped", "why"):
+        table.add_column(title, justify="right" if title in ("records", "kept", "dropped") else "left")
+    for row in rows:
+        why = ", ".join(f"{reason} {count:,}" for reason, count in row["dropped"].items())
+        numbers = (row["records"], row["kept"], sum(row["dropped"].values()))
+        table.add_row(row["source"], *(f"{number:,}" for number in numbers), why)
+    Console(highlight=False, markup=False).print(table)
+    print()
 
 
 def print_table(numbers: dict[str, Any]) -> None:

@@ -14,6 +14,7 @@ the files nor the size of shards matters.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import astuple
 from itertools import islice
@@ -24,6 +25,7 @@ from pydantic import Field, model_validator
 from boostqa import licences, readers
 from boostqa.errors import UserError
 from boostqa.flows.intake import Intake
+from boostqa.flows.repeats import Ids
 from boostqa.flows.vocabulary import CONSTANTS, remedy, settle
 from boostqa.inputs import InputFile, expand, fingerprint, locate, packed, size_of
 from boostqa.readers import BadRow, Limits, Place, Raw
@@ -34,6 +36,8 @@ from boostqa.text import chunk
 
 COUNT_BYTES = 64 * 2**20
 """Bytes of files that one counting task takes."""
+_NAMED = 10
+"""Rows with an earlier row's id that a warning names; the history of each names it, too."""
 FILE_BYTES = 2**16
 """What opening a file costs, in bytes read."""
 
@@ -50,6 +54,8 @@ _PIECES: Mapping[str, str] = {
     "bad": "int64",
     "weight": "int64",
     "in_rows": "bool",
+    "trouble": "string",
+    "repeats": "string",
 }
 
 
@@ -191,18 +197,35 @@ class Seeds(Stage):
         for name, file in shard["files"]:
             source = self._source(name)
             path = locate(source.path, file)
-            in_rows = (source.format or readers.sniff(path)) in readers.ROWS
-            place = Place()
-            start, good, bad, weight, origin = 0, 0, 0, 0, astuple(place)
-            for stop, item in enumerate(self._items(source, path, place), start=1):
-                good += isinstance(item, Raw)
-                bad += isinstance(item, BadRow) and item.reason != "empty_file"
-                weight += self._weight(item)
-                if weight >= self.config.shard_size:
-                    yield _piece(name, file, (start, stop, *origin), (good, bad, weight), in_rows)
-                    start, good, bad, weight, origin = stop, 0, 0, 0, astuple(place)
-            if weight:
-                yield _piece(name, file, (start, stop, *origin), (good, bad, weight), in_rows)
+            ids = Ids()
+            # Which ids were there before is known at the file's end.
+            pieces = list(self._pieces(source, file, path, ids))
+            repeats = ids.repeats()
+            for piece in pieces:
+                mine = range(piece["start"], piece["stop"])
+                piece["repeats"] = (
+                    json.dumps({i: repeats[i] for i in mine if i in repeats}) if repeats else "{}"
+                )
+                yield piece
+
+    def _pieces(self, source: SourceConfig, file: str, path: str, ids: Ids) -> Iterator[dict[str, Any]]:
+        in_rows = (source.format or readers.sniff(path)) in readers.ROWS
+        place = Place()
+        piece = _piece(source.name, file, 0, place, in_rows)
+        for number, item in enumerate(self._items(source, path, place)):
+            if isinstance(item, Raw):
+                ids.add(number, item)
+                piece["good"] += 1
+            elif item.reason != "empty_file":
+                piece["bad"] += 1
+                piece["trouble"] = piece["trouble"] or f"line {item.line}: {item.reason}: {item.excerpt}"
+            piece["weight"] += self._weight(item)
+            piece["stop"] = number + 1
+            if piece["weight"] >= self.config.shard_size:
+                yield piece
+                piece = _piece(source.name, file, number + 1, place, in_rows)
+        if piece["weight"]:
+            yield piece
 
     def _weight(self, item: Raw | BadRow) -> int:
         """Records that an item will become, about."""
@@ -217,22 +240,38 @@ class Seeds(Stage):
         _refuse_broken(pieces)
         counts: dict[str, dict[str, int]] = {}
         parts: list[dict[str, Any]] = []
+        shared: list[str] = []
         for source in self.config.sources:
             mine = [piece for piece in pieces if piece["source"] == source.name]
             good, bad = sum(piece["good"] for piece in mine), sum(piece["bad"] for piece in mine)
             if not good:
+                trouble = next(
+                    (f", first {piece['file']}: {piece['trouble']}" for piece in mine if piece["trouble"]), ""
+                )
                 raise UserError(
-                    f"seeds.sources: {source.name!r}: {source.path}: no readable item ({bad} broken); "
+                    f"seeds.sources: {source.name!r}: {source.path}: no readable item ({bad} broken{trouble}); "
                     "correct the path, the format or the columns"
                 )
             counts[source.name] = {"good": good, "bad": bad}
+            shared += _shared(mine)
             parts += _first(mine, source.max_items)
-        keys = ("source", "file", "start", "stop", "from_item", "from_line", "from_byte", "from_member")
+        keys = (
+            "source",
+            "file",
+            "start",
+            "stop",
+            "from_item",
+            "from_line",
+            "from_byte",
+            "from_member",
+            "repeats",
+        )
         groups = packed(parts, lambda piece: int(piece["weight"]), self.config.shard_size)
         shards = [[{key: piece[key] for key in keys} for piece in group] for group in groups]
         return {
             "shards": [{"name": _part(i), "parts": part} for i, part in enumerate(shards)],
             "counts": counts,
+            "shared_ids": shared,
         }
 
     def _read(self, shard: dict[str, Any], kit: Kit) -> Iterator[Record]:
@@ -243,7 +282,8 @@ class Seeds(Stage):
             start, stop = part["start"] - place.items, part["stop"] - place.items
             items = self._items(source, locate(source.path, part["file"]), place)
             mine = enumerate(islice(items, start, stop), start=part["start"])
-            yield from intake.records(mine, part["file"])
+            repeats = {int(number): tuple(found) for number, found in json.loads(part["repeats"]).items()}
+            yield from intake.records(mine, part["file"], repeats)
 
     def _intake(self, source: SourceConfig, entry: str) -> Intake:
         return Intake(
@@ -306,25 +346,41 @@ def _files_of(source: SourceConfig) -> list[InputFile]:
     return expand(source.path, f"seeds.sources: {source.name!r}: path")
 
 
-def _piece(
-    source: str, file: str, rows: tuple[int, ...], counts: tuple[int, int, int], in_rows: bool
-) -> dict[str, Any]:
-    return dict(zip(_PIECES, (source, file, *rows, *counts, in_rows), strict=True))
+def _piece(source: str, file: str, start: int, place: Place, in_rows: bool) -> dict[str, Any]:
+    """A piece of a file that begins at item `start`, with nothing in it yet."""
+    row = (source, file, start, start, *astuple(place), 0, 0, 0, in_rows, "", "{}")
+    return dict(zip(_PIECES, row, strict=True))
 
 
 def _refuse_broken(pieces: list[dict[str, Any]]) -> None:
     """Raises for a file of rows of which more than half cannot be read."""
-    totals: dict[tuple[str, str], tuple[int, int]] = {}
+    totals: dict[tuple[str, str], tuple[int, int, str]] = {}
     for piece in pieces:
         if piece["in_rows"]:
-            good, bad = totals.get((piece["source"], piece["file"]), (0, 0))
-            totals[piece["source"], piece["file"]] = (good + piece["good"], bad + piece["bad"])
-    for (source, file), (good, bad) in totals.items():
+            good, bad, trouble = totals.get((piece["source"], piece["file"]), (0, 0, ""))
+            sums = (good + piece["good"], bad + piece["bad"], trouble or piece["trouble"])
+            totals[piece["source"], piece["file"]] = sums
+    for (source, file), (good, bad, trouble) in totals.items():
         if bad > good:
             raise UserError(
-                f"seeds.sources: {source!r}: {file}: {bad} of {good + bad} rows cannot be read; "
+                f"seeds.sources: {source!r}: {file}: {bad} of {good + bad} rows cannot be read, first {trouble}; "
                 "correct the file, its `format` or its `columns`, or leave the source out"
             )
+
+
+def _shared(pieces: list[dict[str, Any]]) -> list[str]:
+    """A sentence on each file of one source in which rows of other content share an id, which all stay."""
+    found: dict[str, list[tuple[int, int]]] = {}
+    for piece in pieces:
+        for line, first, same in json.loads(piece["repeats"]).values():
+            if not same:
+                found.setdefault(piece["file"], []).append((line, first))
+    return [
+        f"{pieces[0]['source']}: {file}: rows with an earlier row's id and other content, all kept ({len(lines)}): "
+        + ", ".join(f"line {line} (as line {first})" for line, first in lines[:_NAMED])
+        + (", ..." if len(lines) > _NAMED else "")
+        for file, lines in found.items()
+    ]
 
 
 def _first(pieces: list[dict[str, Any]], limit: int | None) -> Iterator[dict[str, Any]]:
