@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -249,3 +249,36 @@ def test_a_data_set_of_the_hub(tmp_path: Path) -> None:
         server.shutdown()
         server.server_close()
     assert done.stdout.split() == ["train-0.jsonl", str(len(_Hub.data)), "300"], done.stderr
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda path: path.symlink_to("nowhere.jsonl"), "a link to a file that is not there"),
+        (lambda path: os.mkfifo(path), "a device, socket or named pipe"),
+        (lambda path: path.symlink_to(path.parent), "a link to a folder"),
+        (lambda path: (path.parent / "b\nc.jsonl").write_text("{}"), "control characters"),
+    ],
+)
+def test_what_is_no_file_in_a_folder_is_named(
+    tmp_path: Path, make: Callable[[Path], object], said: str
+) -> None:
+    (tmp_path / "a.jsonl").write_text("{}")
+    make(tmp_path / "odd.jsonl")
+    with pytest.raises(UserError, match=rf"sources\[0\]: .*(odd|b.nc)\.jsonl: .*{said}"):
+        expand(str(tmp_path), "sources[0]")
+
+
+def test_a_folder_that_may_not_be_listed_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a.jsonl").write_text("{}")
+    (tmp_path / "closed").mkdir()
+    real = os.scandir
+
+    def scandir(path: str) -> object:
+        if str(path).endswith("closed"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    with pytest.raises(UserError, match=r"sources\[0\]: .*closed: Permission denied: may not be read"):
+        expand(str(tmp_path), "sources[0]")

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import glob
 import hashlib
+import os
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -69,7 +70,8 @@ def expand(path: str, key: str) -> list[InputFile]:
         files, named = _expand_url(path, key), False
     else:
         base = _base(path)
-        found = _found(path, base)
+        with _Storage(key):
+            found = _found(path, base)
         files = [InputFile(p.relative_to(base).as_posix(), str(p)) for p in found if p.is_file()]
         for p in found:
             _refuse_odd(p, p.relative_to(base).as_posix(), key, base == Path(path))
@@ -102,9 +104,20 @@ def _refuse_odd(path: Path, name: str, key: str, whole: bool) -> None:
         raise UserError(f"{key}: {shown}: the name has control characters or is not UTF-8; rename the file")
 
 
+def _walk(base: Path) -> Iterator[Path]:
+    """What is in a folder and its folders; raises `OSError` for one that may not be listed."""
+
+    def refuse(error: OSError) -> None:
+        raise PermissionError(f"{error.filename}: {error.strerror}") from error
+
+    for folder, below, files in os.walk(base, onerror=refuse):
+        yield from (Path(folder, name) for name in files)
+        yield from (path for name in below if (path := Path(folder, name)).is_symlink())
+
+
 def _found(path: str, base: Path) -> list[Path]:
     if base == Path(path):
-        return list(base.rglob("*"))
+        return list(_walk(base))
     return [Path(name) for name in glob.glob(path, recursive=True)] if _is_glob(path) else [Path(path)]
 
 
@@ -180,11 +193,13 @@ class _Storage:
             return
         place = self.place
         if isinstance(error, FileNotFoundError):
-            raise UserError(f"{place}: no such file; check the path in the recipe") from error
+            what = "no such file or bucket" if is_url(place) else "no such file"
+            raise UserError(f"{place}: {what}; check the path in the recipe") from error
         if isinstance(error, IsADirectoryError):
             raise UserError(f"{place}: is a folder; name the files in it, such as {place}/*.jsonl") from error
         if isinstance(error, PermissionError):
-            raise UserError(f"{place}: may not be read; check its permissions, or your key for it") from error
+            where = f"{place}: {error}" if error.args and error.errno is None else place
+            raise UserError(f"{where}: may not be read; check its permissions, or your key for it") from error
         if isinstance(error, ImportError):
             protocol = (re.search(r"(\w+)://", place) or ["", ""])[1]
             extra = _EXTRAS.get(protocol)

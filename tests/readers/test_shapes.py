@@ -1,0 +1,204 @@
+"""Rows in the shapes of data sets that people have: which text is asked, offered and right."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from boostqa import readers
+from boostqa.readers import BadRow, Raw
+from boostqa.readers.items import item
+
+
+def read(row: dict[str, Any]) -> Raw:
+    found = item(row, 1)
+    assert isinstance(found, Raw), found
+    return found
+
+
+ASKED = "Which of them is a noble gas?"
+OPTIONS = ["oxygen", "neon", "iron", "gold"]
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"question": ASKED, "choices": OPTIONS, "answer": 1},
+        {"question": ASKED, "choices": OPTIONS, "answer": "1"},
+        {"question": ASKED, "choices": OPTIONS, "answer": "B"},
+        {"question": ASKED, "choices": OPTIONS, "answer": "(b)"},
+        {"question": ASKED, "choices": OPTIONS, "answer": "neon"},
+        {
+            "question": ASKED,
+            "options": [f"{c}){t}" for c, t in zip("ABCD", OPTIONS, strict=True)],
+            "correct": "B",
+        },
+        {"problem": ASKED, "options": "a ) oxygen , b ) neon , c ) iron , d ) gold", "correct": "b"},
+        {"question": ASKED, "choices": {"text": OPTIONS, "label": ["A", "B", "C", "D"]}, "answerKey": "B"},
+        {"question": ASKED, "choices": {"text": OPTIONS, "label": ["1", "2", "3", "4"]}, "answerKey": "2"},
+        {
+            "question": {
+                "stem": ASKED,
+                "choices": [{"text": t, "label": c} for c, t in zip("ABCD", OPTIONS, strict=True)],
+            },
+            "answerKey": "B",
+        },
+        {"question_stem": ASKED, "choices": {"text": OPTIONS, "label": list("ABCD")}, "answerKey": "B"},
+        {"Question": ASKED, "A": "oxygen", "B": "neon", "C": "iron", "D": "gold", "Answer": "B", "": "0"},
+        {"question": ASKED, "opa": "oxygen", "opb": "neon", "opc": "iron", "opd": "gold", "cop": 1},
+        {
+            "question": ASKED,
+            "options": {"A": "oxygen", "B": "neon", "C": "iron", "D": "gold"},
+            "answer_idx": "B",
+        },
+        {"goal": ASKED, "sol1": "oxygen", "sol2": "neon", "label": 1},
+        {"question": ASKED, "option1": "oxygen", "option2": "neon", "answer": "2"},
+        {"ctx": ASKED, "endings": OPTIONS, "label": "1"},
+    ],
+)
+def test_multiple_choice(row: dict[str, Any]) -> None:
+    found = read(row)
+    assert found.question == ASKED
+    assert found.choices == OPTIONS[: len(found.choices)]
+    assert found.choices["ABCD".index(found.answer)] == "neon"
+
+
+@pytest.mark.parametrize(
+    ("row", "question", "answer"),
+    [
+        ({"instruction": "Add them.", "input": "2 and 3", "output": "5"}, "Add them.\n\n2 and 3", "5"),
+        ({"instruction": "Name a noble gas.", "input": "", "output": "neon"}, "Name a noble gas.", "neon"),
+        ({"instruction": "Name it.", "context": "It glows red.", "response": "neon"}, "Name it.", "neon"),
+        ({"prompt": "Name a noble gas.", "completion": "neon"}, "Name a noble gas.", "neon"),
+        ({"input": "Name a noble gas.", "target": "neon"}, "Name a noble gas.", "neon"),
+        (
+            {
+                "messages": [
+                    {"role": "system", "content": "Be brief."},
+                    {"role": "user", "content": [{"type": "text", "text": "Name a noble gas."}]},
+                    {"role": "assistant", "content": "neon"},
+                ]
+            },
+            "Name a noble gas.",
+            "neon",
+        ),
+        (
+            {
+                "conversations": [
+                    {"from": "human", "value": "Name a noble gas."},
+                    {"from": "gpt", "value": "neon"},
+                ]
+            },
+            "Name a noble gas.",
+            "neon",
+        ),
+        (
+            {"question": "Name it.", "answers": {"text": ["neon", "Neon"], "answer_start": [3, 9]}},
+            "Name it.",
+            "neon",
+        ),
+        ({"question": "Name it.", "answer": {"value": "neon", "aliases": ["Ne"]}}, "Name it.", "neon"),
+        (
+            {
+                "question": "<p>Why is <b>neon</b> red?</p>\n<pre><code>glow()\n</code></pre>",
+                "answers": [
+                    {"text": "<p>It is not.</p>", "score": 9, "selected": False},
+                    {"text": "<p>Its lines are.</p>", "score": 2, "selected": True},
+                ],
+            },
+            "Why is neon red?\n\n```\nglow()\n```",
+            "Its lines are.",
+        ),
+        (
+            {"question": "Why?", "answers": [{"body": "So.", "score": 1}, {"body": "As.", "score": 4}]},
+            "Why?",
+            "As.",
+        ),
+        ({"question": "Why?", "answers": [{"body": "So.", "accepted": False}]}, "Why?", ""),
+        ({"question": "Is it so?", "passage": "It is so.", "answer": True}, "Is it so?", "true"),
+    ],
+)
+def test_questions_and_answers(row: dict[str, Any], question: str, answer: str) -> None:
+    found = read(row)
+    assert (found.question, found.answer) == (question, answer)
+
+
+def test_what_is_asked_about_is_kept_apart() -> None:
+    assert read({"question": "Which?", "context": "Two of them.", "answer": "b"}).context == "Two of them."
+    assert read({"question": "Which?", "instruction": "Choose one.", "answer": "b"}).context == "Choose one."
+    assert read({"instruction": "Choose one.", "output": "b"}).context == ""
+    assert read(
+        {"article": "Two of them.", "question": "Which?", "options": ["a", "b"], "answer": "B"}
+    ).context
+
+
+def test_articles_with_paragraphs_of_questions(tmp_path: Path) -> None:
+    asked = [{"id": "1", "question": "Which?", "answers": [{"text": "neon", "answer_start": 0}]}]
+    asked += [{"id": "2", "question": "Why?", "is_impossible": True, "answers": []}]
+    data = {
+        "version": "2",
+        "data": [{"title": "Gases", "paragraphs": [{"context": "Neon glows.", "qas": asked}]}],
+    }
+    (tmp_path / "a.json").write_text(json.dumps(data))
+    (found,) = readers.open(str(tmp_path / "a.json"))
+    assert isinstance(found, Raw)
+    assert (found.question, found.answer, found.context, found.heading) == (
+        "Which?",
+        "neon",
+        "Neon glows.",
+        ["Gases"],
+    )
+
+
+@pytest.mark.parametrize("name", ["a.html", "a.md", "a.txt", "a.parquet", "a"])
+def test_rows_under_another_name(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text(
+        '{"question": "Which?", "answer": "neon"}\n{"question": "Why?", "answer": "so"}\n'
+    )
+    assert [one.answer for one in readers.open(str(tmp_path / name)) if isinstance(one, Raw)] == [
+        "neon",
+        "so",
+    ]
+
+
+def test_a_table_under_the_name_of_parquet_is_named(tmp_path: Path) -> None:
+    (tmp_path / "a.parquet").write_text("question,answer\nWhich?,neon\n")
+    (found,) = readers.open(str(tmp_path / "a.parquet"))
+    assert isinstance(found, BadRow)
+    assert (found.reason, found.excerpt[:33]) == ("unknown_format", "it does not begin as parquet does")
+
+
+@pytest.mark.parametrize(
+    ("name", "head"), [("a.csv", "question,answer\r"), ("a.jsonl", '{"question": "W?"}\r')]
+)
+def test_carriage_returns_alone(tmp_path: Path, name: str, head: str) -> None:
+    (tmp_path / name).write_bytes((head * 3).encode())
+    assert [one.reason for one in readers.open(str(tmp_path / name)) if isinstance(one, BadRow)] == [
+        "odd_line_ends"
+    ]
+    (tmp_path / "a.txt").write_bytes(b"# Gases\r\rNeon glows.\r")
+    (text,) = readers.open(str(tmp_path / "a.txt"))
+    assert isinstance(text, Raw)
+    assert text.passage == "# Gases\n\nNeon glows.\n"
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be"])
+@pytest.mark.parametrize("name", ["a.csv", "a.jsonl", "a.json"])
+def test_utf_16_is_named(tmp_path: Path, name: str, encoding: str) -> None:
+    text = (
+        "question,answer\nWhich?,neon\n" if name == "a.csv" else '{"question": "Which?", "answer": "neon"}\n'
+    )
+    (tmp_path / name).write_bytes(text.encode(encoding))
+    assert [one.reason for one in readers.open(str(tmp_path / name)) if isinstance(one, BadRow)] == [
+        "other_encoding"
+    ]
+
+
+def test_the_line_by_which_excel_names_the_separator(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_bytes(b"\xef\xbb\xbfsep=;\r\nquestion;answer\r\nOne, two, which?;b\r\n")
+    (found,) = readers.open(str(tmp_path / "a.csv"))
+    assert isinstance(found, Raw)
+    assert (found.question, found.answer, found.line) == ("One, two, which?", "b", 3)
