@@ -3,7 +3,7 @@ import pytest
 
 from boostqa.annotation.classifier import Classifier, fit, load, save
 from boostqa.annotation.encoder import encoder as encoder_named
-from boostqa.annotation.features import rows
+from boostqa.annotation.features import BITS, rows
 from boostqa.annotation.regression import fit_dense, softmax
 from boostqa.errors import UserError
 from subjects import LAW, PHYSICS
@@ -71,11 +71,11 @@ def test_words_that_no_example_had_are_unknown_however_many():
     def word(low, high):
         return "".join(chr(c) for c in rng.integers(low, high, rng.integers(5, 11)))
 
-    # So many known columns that one in eleven of any text's is known by chance.
+    # So many known columns that one in forty of any text's is known by chance.
     lexicon = [word(97, 123) for _ in range(30_000)]
     texts = [" ".join(lexicon[i % 30_000 : i % 30_000 + 40]) for i in range(0, 60_000, 20)]
     found, _ = fit(texts, ["a", "b"] * 1500)
-    assert len(found.sparse.columns) > (1 << 20) / 11
+    assert len(found.sparse.columns) > (1 << BITS) / 40
     strange = [
         " ".join(word(low, high) for _ in range(n))
         for low, high in ((97, 123), (0x1200, 0x1248))
@@ -151,3 +151,12 @@ def test_the_dense_regression_reaches_the_optimum():
     slope = (inputs - inputs.mean(axis=0)).T @ error / 400 / spread + 30 / 400 * model.weights * spread
     assert np.abs(slope).max() < 1e-3
     assert np.abs(error.mean(axis=0)).max() < 1e-3
+
+
+def test_a_model_of_another_version_is_refused_by_name(tmp_path):
+    classifier, _ = fit(*examples())
+    save(tmp_path / "m", {"field": classifier}, {})
+    kept = (tmp_path / "m" / "model.json").read_text()
+    (tmp_path / "m" / "model.json").write_text(kept.replace('"format":2', '"format":1'))
+    with pytest.raises(UserError, match=r"m: was fitted by another version.*annotate fit"):
+        load(tmp_path / "m", encoder_named)

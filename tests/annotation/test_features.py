@@ -1,10 +1,16 @@
 import numpy as np
 
-from boostqa.annotation.features import rows, take
+from boostqa.annotation.features import FORM, rows, take
 
 
 def columns(text):
-    return set(rows([text]).columns.tolist())
+    """Columns of the words."""
+    return {column for column in rows([text]).columns.tolist() if column < FORM}
+
+
+def form(text):
+    """Columns of marks, lengths and line ends."""
+    return {column for column in rows([text]).columns.tolist() if column >= FORM}
 
 
 def test_rows_do_not_depend_on_their_company():
@@ -32,8 +38,25 @@ def test_order_and_stems_are_seen():
 
 
 def test_han_gives_characters_pairs_and_triples():
-    assert len(columns("光合作用")) == 4 + 3 + 2
+    assert len(columns("光合作用")) == 4 + 3 + 2 + 4, "characters, pairs, triples, and the first one to four"
     assert columns("光合") <= columns("光合作用")
+
+
+def test_how_a_text_begins_is_seen():
+    same = columns("which of these acids is strong")
+    assert len(columns("strong is which of these acids") ^ same) > len(
+        columns("which of these acids strong is") ^ same
+    )
+
+
+def test_form_is_marks_lines_and_length_and_tells_nothing_of_words():
+    assert form("dog bites man") == form("cat likes tin")
+    assert form("Is it so?") != form("Is it so.")
+    assert form("a = b") < form("a = b, c = d") | form("a = b")
+    assert form("one line") != form("one\nline")
+    assert form("wave") != form("wave " * 10)
+    assert not form(" \n ")
+    assert not columns(" \n ")
 
 
 def test_counts_are_dampened():
@@ -46,5 +69,5 @@ def test_many_texts_in_batches_and_long_ones_cut():
     whole = rows(texts)
     assert len(whole.starts) == 601
     assert np.array_equal(take(whole, np.array([599])).columns, rows(texts[599:]).columns)
-    assert len(columns("ab " * 10_000)) == len(columns("ab " * 5_000))
+    assert columns("ab " * 10_000) == columns("ab " * 5_000)
     assert rows([]).starts.tolist() == [0]

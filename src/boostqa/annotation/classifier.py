@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 FOLDS = 8
 """Parts of the examples of which one is held out; so small that calibration sees nearly the final model."""
+_FORMAT = 2
+"""Of a saved classifier; raised when features change, because weights of others mean nothing then."""
 _MANY = 6000
 """Texts beyond which one fold says enough; else four of them are held out in turn."""
 
@@ -125,7 +127,7 @@ def save(path: Path, heads: dict[str, Classifier], about: dict[str, Any]) -> Non
     """
     import pyarrow as pa
 
-    plain: dict[str, Any] = {"format": 1, "about": about, "heads": {}}
+    plain: dict[str, Any] = {"format": _FORMAT, "about": about, "heads": {}}
     try:
         path.mkdir(parents=True, exist_ok=True)
         for name, classifier in heads.items():
@@ -150,6 +152,10 @@ def load(path: Path, encoder: Callable[[str], Encoder]) -> tuple[dict[str, Class
 
     try:
         plain = msgspec.json.decode((path / "model.json").read_bytes())
+        if plain["format"] != _FORMAT:
+            raise UserError(
+                f"{path}: was fitted by another version of boostqa; make it again with `boostqa annotate fit`"
+            )
         heads = {}
         for name, state in plain["heads"].items():
             with pa.memory_map(str(path / f"{name}.arrow")) as source:

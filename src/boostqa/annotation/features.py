@@ -1,8 +1,10 @@
 """Texts as hashed features: whole batches at once over one array of code points, no loop over words.
 
 A token is a run of letters in lower case, a run of digits (only its length counts), a mathematical sign, or one
-character of Han and kana. Features are tokens, pairs and (of Han and kana) triples of neighbours, and the first
-five and last four letters of longer words, which stand for their stems. Knows nothing of labels and models.
+character of Han and kana. Features are tokens, pairs and (of Han and kana) triples of neighbours, the first five and
+last four letters of longer words, which stand for their stems, and the one to four tokens that a text begins with. To
+these comes its form: punctuation marks, symbols and line ends, pairs of neighbours among them, and how long the text
+is: a formula, a quotation and a clinical case look different before a word is read. Knows nothing of labels and models.
 """
 
 from __future__ import annotations
@@ -18,13 +20,22 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-BITS = 20
-"""Hashes are cut to 2^20 columns; under 300,000 different features that is one column in eight shared."""
+BITS = 22
+"""Hashes are cut to 2^22 columns; a million different features share one column in five."""
 CHARS = 4000
 """Characters of a text that are read: its beginning says what it is about."""
+FORM = (1 << BITS) - (1 << 16)
+"""First column of the features of form, which every text has: they tell nothing of whether its words are known."""
+_OPENING = 4
 _MASK = 2**64 - 1
 _GAP, _LETTER, _DIGIT, _SINGLE, _HAN = range(5)
-_SALTS = {"pair": 0x51ED270B, "triple": 0x2545F491, "stem": 0x6C62272E, "end": 0x1B873593}
+_SALTS = {
+    "pair": 0x51ED270B,
+    "triple": 0x2545F491,
+    "stem": 0x6C62272E,
+    "end": 0x1B873593,
+    "opening": 0x27D4EB2F,
+}
 
 
 class Rows(NamedTuple):
@@ -85,6 +96,19 @@ def _alphabet() -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.uint8]]:
     return codes, classes
 
 
+@cache
+def _marks() -> npt.NDArray[np.bool_]:
+    """Whether each code point below 0x10000 is a punctuation mark, a symbol or the end of a line."""
+    import unicodedata
+
+    import numpy as np
+
+    kinds = (unicodedata.category(chr(code))[0] for code in range(0x10000))
+    found = np.fromiter((kind in "PS" for kind in kinds), dtype=np.bool_, count=0x10000)
+    found[ord("\n")] = True
+    return found
+
+
 def _rows(texts: Sequence[str]) -> Rows:
     import numpy as np
 
@@ -100,7 +124,15 @@ def _rows(texts: Sequence[str]) -> Rows:
     starts, ends, run = _runs(folded, kind)
     ids = np.repeat(np.arange(len(texts), dtype=np.int32), lengths)[starts]
     where, hashes = _features(run, starts, ends, kind[starts], ids)
-    keys = (where.astype(np.uint64) << np.uint64(32)) | (mix(hashes) >> np.uint64(64 - BITS))
+    # The words' columns are those below FORM, the form's the others.
+    columns = ((mix(hashes) >> np.uint64(32)) * np.uint64(FORM)) >> np.uint64(32)
+    owner, shapes = _form(raw, np.where(kind == _DIGIT, 48, folded), kind, np.array(lengths))
+    keys = np.concatenate(
+        [
+            (where.astype(np.uint64) << np.uint64(32)) | columns,
+            (owner.astype(np.uint64) << np.uint64(32)) | (np.uint64(FORM) + (mix(shapes) >> np.uint64(48))),
+        ]
+    )
     keys.sort()
     first = np.flatnonzero(np.concatenate([[True], keys[1:] != keys[:-1]])[: len(keys)])
     counts = np.diff(np.append(first, len(keys)))
@@ -143,12 +175,79 @@ def _features(
     long = np.flatnonzero((kind == _LETTER) & (ends - starts > 5))
     han = kind == _HAN
     triple = np.flatnonzero(han[:-2] & han[1:-1] & han[2:] & follows[:-1] & follows[1:])
+    openings = _openings(tokens, ids)
     hashes = [
         tokens,
         pair[follows] ^ salt["pair"],
         (pair[:-1][triple] * base + tokens[2:][triple]) ^ salt["triple"],
         run(starts[long], starts[long] + 5) ^ salt["stem"],
         run(ends[long] - 4, ends[long]) ^ salt["end"],
+        *(begun ^ salt["opening"] for begun, _ in openings),
     ]
-    places = [ids, ids[:-1][follows], ids[:-2][triple], ids[long], ids[long]]
+    places = [
+        ids,
+        ids[:-1][follows],
+        ids[:-2][triple],
+        ids[long],
+        ids[long],
+        *(owner for _, owner in openings),
+    ]
     return np.concatenate(places), np.concatenate(hashes)
+
+
+def _openings(
+    tokens: npt.NDArray[np.uint64], ids: npt.NDArray[np.int32]
+) -> list[tuple[npt.NDArray[np.uint64], npt.NDArray[np.int32]]]:
+    """(hashes, texts) of the first token, the first two, and so on, of the texts that have so many."""
+    import numpy as np
+
+    first = np.flatnonzero(np.concatenate([[True], ids[1:] != ids[:-1]])[: len(ids)])
+    begun, owner, found = np.zeros(len(first), dtype=np.uint64), ids[first], []
+    for step in range(_OPENING):
+        own = np.minimum(first + step, len(ids) - 1)
+        there = (first + step < len(ids)) & (ids[own] == owner)
+        first, owner, begun = first[there], owner[there], begun[there]
+        begun = begun * np.uint64(BASE) + tokens[own[there]]
+        found.append((begun, owner))
+    return found
+
+
+def _form(
+    raw: npt.NDArray[np.uint32],
+    folded: npt.NDArray[np.uint32],
+    kind: npt.NDArray[np.uint8],
+    lengths: npt.NDArray[np.int64],
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.uint64]]:
+    """(text, hash) of marks, pairs of marks, length in half powers of two, length and last character of the first line.
+
+    All of them apart for texts with Han and without; of a text without marks, letters and signs nothing is told.
+    """
+    import numpy as np
+
+    marked, bounds = _marks()[np.minimum(raw, 0xFFFF)], np.cumsum(lengths)
+    told = np.zeros(len(lengths), dtype=np.bool_)
+    told[
+        np.searchsorted(bounds, np.flatnonzero((kind != _GAP) | (marked & (raw != ord("\n")))), side="right")
+    ] = True
+    han = np.zeros(len(lengths), dtype=np.uint64)
+    han[np.searchsorted(bounds, np.flatnonzero(kind == _HAN), side="right")] = 1
+    place = np.flatnonzero(marked)
+    owner = np.searchsorted(bounds, place, side="right")
+    place, owner = place[told[owner]], owner[told[owner]]
+    mark = raw[place].astype(np.uint64)
+    near = owner[1:] == owner[:-1]
+    texts = np.flatnonzero(told)
+    begin = (bounds - lengths)[texts]
+    # Every text ends in a line end.
+    line = np.flatnonzero(raw == ord("\n"))
+    first = line[np.searchsorted(line, begin)]
+    parts = [
+        (owner, mark),
+        (owner[:-1][near], (mark[:-1] << np.uint64(21) | mark[1:])[near]),
+        (texts, (2 * np.log2(lengths[texts])).astype(np.uint64)),
+        (texts, (2 * np.log2(first - begin + 1)).astype(np.uint64)),
+        (texts, folded[np.maximum(first - 1, begin)].astype(np.uint64)),
+    ]
+    # A code point has 21 bits, a pair 42; what kind of thing it is stands above these.
+    hashes = [value << np.uint64(1) | han[of] | np.uint64(i << 48) for i, (of, value) in enumerate(parts)]
+    return np.concatenate([of for of, _ in parts]), np.concatenate(hashes)

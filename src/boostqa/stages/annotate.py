@@ -98,6 +98,7 @@ class Annotate(Stage):
     """Labels every seed."""
 
     name: ClassVar[str] = "annotate"
+    version: ClassVar[int] = 2
     Config = AnnotateConfig
     roles: ClassVar[tuple[str, ...]] = ("annotator",)
     assets: ClassVar[tuple[str, ...]] = ASSETS
