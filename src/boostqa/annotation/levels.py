@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 LEAST = 100
 """Items with a level without which no meter is fitted."""
 _PARTS = 5
+_WIDE = 0.5
+"""Levels between two neighbouring items that the meter tells apart."""
 
 
 class Levelled(msgspec.Struct, frozen=True, kw_only=True):
@@ -94,9 +96,21 @@ def _fit(examples: Sequence[Levelled]) -> Meter:
 
 
 def _cuts(meter: Meter, examples: Sequence[Levelled], counts: Sequence[int]) -> tuple[float, ...]:
-    """Where a level ends: the quantile of what the meter shows at the share of items up to that level."""
+    """Where a level ends: the quantile of what the meter shows at the share of items up to that level.
+
+    Where there is a wide gap within two standard errors of that share, its middle: levels that the meter tells apart
+    are not cut into because a few items more or less have them.
+    """
     import numpy as np
 
-    shares = np.cumsum(counts)[:-1] / sum(counts)
-    shown = meter.predict([example.item for example in examples])
-    return tuple(round(float(cut), 6) for cut in np.quantile(shown, shares))
+    shown = np.sort(meter.predict([example.item for example in examples]))
+    gaps, found = np.diff(shown), []
+    for share in np.cumsum(counts)[:-1] / sum(counts):
+        cut, middle = np.quantile(shown, share), share * (len(shown) - 1)
+        reach = 1 + 2 * np.sqrt(share * (1 - share) * len(shown))
+        near = np.arange(max(0, int(middle - reach)), min(len(gaps), int(middle + reach) + 1))
+        if len(near) and gaps[near].max() > _WIDE:
+            place = near[gaps[near].argmax()]
+            cut = (shown[place] + shown[place + 1]) / 2
+        found.append(round(float(cut), 6))
+    return tuple(found)
