@@ -162,10 +162,10 @@ def judge(
         cjk = bare.han + bare.kana > 0.3 * bare.letters
         rules = RULES["zh"] if cjk else _OTHER if code in ("zh", "ja") else RULES.get(code or "", _OTHER)
         problems = _shape_problems(texts[i], (full, bare), rules)
-        phrases, only_links, code = rare.get(i, (0, False, False))
+        phrases, only_links, coded = rare.get(i, (0, False, False))
         if only_links:
             problems.append("links_only")
-        problems += _line_problems(prose[i] if code else texts[i], bare, rules)
+        problems += _line_problems(prose[i] if coded else texts[i], bare, rules)
         if bare.words >= 50 and bare.runs < rules.runs * bare.words:
             problems.append("repetitive")
         if phrases > bare.words / 150:
