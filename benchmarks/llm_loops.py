@@ -10,11 +10,13 @@ CPU and time count from the moment before the first request; imports and start-u
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import resource
 import sys
 import time
 from collections.abc import Awaitable, Callable, Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -71,6 +73,9 @@ class Clock:
     """CPU and wall time from the first request on."""
 
     def __init__(self, options: Options) -> None:
+        # As `clients.spare_collector` has it for runs; for all clients alike, though few programs do it.
+        gc.freeze()
+        gc.set_threshold(50_000, 20, 20)
         self.first_s = time.monotonic() - options.spawned
         self.first_cpu_s = time.process_time()
         self.start = time.perf_counter()
@@ -272,9 +277,10 @@ async def httpx2_loop(options: Options) -> dict[str, float]:
 async def engine_loop(options: Options) -> dict[str, float]:
     """The whole engine: budget, throttle, ledger (flush 20 ms, fsync 200 ms), reading of the reply."""
     from boostqa.llm.budget import Account, Governor, Limits
-    from boostqa.llm.clients import Clients, spare_collector
+    from boostqa.llm.clients import Clients
     from boostqa.llm.config import ModelConfig
     from boostqa.llm.index import Index, index_path, index_run
+    from boostqa.llm.leases import Meter
     from boostqa.llm.ledger import LedgerWriter, current_journal, current_record
     from boostqa.llm.model import Message, Request
 
@@ -292,20 +298,24 @@ async def engine_loop(options: Options) -> dict[str, float]:
     )  # fmt: skip
     index_run(run_dir)
     account = Account("bench", ask)
+    account.meter = Meter(run_dir / "meter")
     async with LedgerWriter() as writer, Clients({"bench": config}, account=account) as clients:
-        spare_collector()
         model = clients.model("bench", "writer")
         index = Index(index_path(run_dir))
         system = Message("system", SYSTEM)
         clock = Clock(options)
         waiting = prompts(options)
-        open_shards, size = 2, max(500, options.requests // 4)
+        # Four tasks at a time, as in a worker (`executor.LANES`), which end at different times.
+        open_shards, starts = 4, [0]
+        while starts[-1] < options.requests:
+            starts.append(starts[-1] + max(200, options.requests * (4 + len(starts) % 4) // 48))
+        shards = iter(pairwise(starts))
 
         async def shard_lane() -> int:
             found = 0
-            while (shard := next(shards, None)) is not None:
-                journal = writer.open(run_dir, ("round-1", "synthesize", "write"), f"part-{shard:05d}", index)
-                found += await shard_of(journal, range(min(size, options.requests - shard * size)))
+            for start, end in shards:
+                journal = writer.open(run_dir, ("round-1", "synthesize", "write"), f"part-{start:07d}", index)
+                found += await shard_of(journal, range(start, min(end, options.requests)))
                 await journal.close()
             return found
 
@@ -330,7 +340,6 @@ async def engine_loop(options: Options) -> dict[str, float]:
             lanes = -(-5 * options.concurrency // (4 * open_shards))
             return sum(await asyncio.gather(*(record_lane() for _ in range(lanes))))
 
-        shards = iter(range(-(-options.requests // size)))
         good = sum(await asyncio.gather(*(shard_lane() for _ in range(open_shards))))
         return clock.result(good)
 
