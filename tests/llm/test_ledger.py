@@ -84,6 +84,26 @@ def test_lines_that_come_together_share_a_frame(tmp_path: Path) -> None:
     assert len(frames) <= 3
 
 
+def test_plenty_of_lines_do_not_wait_for_the_interval_and_a_few_do(tmp_path: Path) -> None:
+    async def go() -> None:
+        async with LedgerWriter(flush_s=60) as writer:
+            journal = writer.open(tmp_path, PLACE, "part-00000")
+            await asyncio.wait_for(journal.append(line(0)), 5)  # the writer was idle
+            few = asyncio.ensure_future(journal.append(line(1)))
+            await asyncio.sleep(0.05)
+            assert not few.done()
+            more = [journal.append(line(n)) for n in range(2, ledger_module.PLENTY + 1)]
+            await asyncio.wait_for(asyncio.gather(few, *more), 5)
+            last = asyncio.ensure_future(journal.append(line(99)))
+            await asyncio.sleep(0)
+            await asyncio.wait_for(journal.close(), 5)  # nor does the end of a shard
+            assert last.done()
+
+    asyncio.run(go())
+    sizes = [len(lines) for _, lines in read_frames(ledger_files(tmp_path)[0])]
+    assert sizes == [1, ledger_module.PLENTY, 1]
+
+
 def test_zstd_tool_can_read_it(tmp_path: Path) -> None:
     write(tmp_path, [line(n) for n in range(3)])
     with zstd.open(ledger_files(tmp_path)[0], "rt") as file:

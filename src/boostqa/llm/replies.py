@@ -96,13 +96,16 @@ def split_thought(content: str, reasoning: str) -> tuple[str, str]:
 
 def find_loop(text: str) -> str:
     """The unit that `text` repeats at its end for hundreds of characters; empty when there is none."""
+    # What repeats within the text has its last words there before; most texts are done after one look.
+    if text.rfind(text[-_LOOP_END:], max(0, len(text) - _LOOP_END - _LONG_PERIOD), len(text) - 1) < 0:
+        return ""
     tail = text[-_LOOP_TAIL:]
     if len(tail) < _LOOP_TAIL:
         return ""
     longest = _LOOP_TAIL // _LOOP_REPEATS
     end = tail[-_LOOP_END:]
     at = _LOOP_TAIL - _LOOP_END
-    # What repeats ends as it ended one period before; most texts are done after one look.
+    # What repeats ends as it ended one period before.
     while (at := tail.rfind(end, _LOOP_TAIL - _LOOP_END - longest, at + _LOOP_END - 1)) >= 0:
         period = _LOOP_TAIL - _LOOP_END - at
         if tail[period:] == tail[:-period]:
