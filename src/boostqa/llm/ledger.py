@@ -27,9 +27,8 @@ from boostqa.llm.frames import SUFFIX, FrameCache, encode_frame, read_frames
 from boostqa.llm.index import Index
 from boostqa.llm.ledger_files import finish_file, storage, storage_stop
 from boostqa.llm.lines import Line, LineHead, Totals
+from boostqa.llm.places import Places
 
-REMEMBERED = 50_000
-"""Answers of this session whose place is known without the index: about 8 MB."""
 PLENTY = 16
 """Lines per journal that are not kept waiting: a frame of fewer packs worse, one of more keeps callers waiting."""
 _encoder = msgspec.json.Encoder()
@@ -170,12 +169,11 @@ class Journal:
         while view:
             view = view[os.write(self._fd, view) :]
         assert self._path is not None
-        place = (self._path, self._end)
         for line, _ in pending:
             self.sums.setdefault(line.name, Totals()).add(line)
             if not line.err:
                 self._own.append((line.k, self._end))
-                self._writer.remember(bytes.fromhex(line.k), place)
+                self._writer.places.add(bytes.fromhex(line.k), self._path, self._end)
         self._end += len(data)
 
     def _create(self) -> None:
@@ -222,8 +220,8 @@ class LedgerWriter:
 
     def __init__(self, *, flush_s: float = 0.020, fsync_s: float = 0.200) -> None:
         self.cache = FrameCache()
-        self.places: dict[bytes, tuple[Path, int]] = {}
-        """File and offset of what this process has paid for, by key: about 150 bytes an answer, until it ends."""
+        self.places = Places()
+        """Of what this process has paid for of late."""
         self._journals: set[Journal] = set()
         self._sums: dict[str, Totals] = {}
         """Of the journals that have ended."""
@@ -249,12 +247,6 @@ class LedgerWriter:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.close()
-
-    def remember(self, key: bytes, place: tuple[Path, int]) -> None:
-        """Notes where an answer stands, for equal calls of later shards; the oldest notes go, memory is bounded."""
-        self.places.setdefault(key, place)
-        if len(self.places) > REMEMBERED:
-            self.places.pop(next(iter(self.places)))
 
     def open(
         self, run_dir: Path, place: tuple[str, str, str], shard: str, index: Index | None = None
