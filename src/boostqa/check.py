@@ -84,7 +84,7 @@ async def learn(
             account.meter = Meter(place)
             stack.callback(account.meter.close)
         clients = await stack.enter_async_context(Clients(models, account=account, addresses=addresses))
-        journal = writer.open(run.root, ("check", "models", "try"), "all", index)
+        journal = writer.open(run.root, ("start", "check", "try"), "all", index)
         stack.push_async_callback(journal.close)
         current_journal.set(journal)
         found = await asyncio.gather(*(_tried(recipe, name, clients.model(name)) for name in models))

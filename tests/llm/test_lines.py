@@ -34,5 +34,8 @@ def test_what_a_call_without_a_price_may_have_cost_is_unknown() -> None:
     totals = Totals()
     totals.add(line(reply=None, err="cut off", lost_tokens=9))
     assert totals.lost_cost is None
+    assert totals.cost is None  # requests were sent and nothing tells what they cost: not 0
     totals.add(line(cost=0.0))  # the model is free
     assert totals.lost_cost == 0.0
+    assert totals.cost == 0.0
+    assert Totals().cost == 0.0  # nothing was sent

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from aiohttp import web
 
 from boostqa.check import learn, needs
 from boostqa.errors import UserError
@@ -150,7 +151,7 @@ def test_a_run_finds_out_once_and_pays_through_the_ledger(tmp_path: Path) -> Non
     assert able.unsent == ("response_format",)
     assert (able.score, able.logprobs, able.chat) == (True, True, True)
     assert stats["requests"] == stats["answered"] == len(list(entries(tmp_path))) == 6
-    assert {line["entry"] for line in entries(tmp_path)} == {"models"}
+    assert {line["entry"] for line in entries(tmp_path)} == {"check"}
 
 
 def test_what_is_not_there_is_not_asked_for(tmp_path: Path) -> None:
@@ -175,6 +176,30 @@ def test_an_endpoint_that_refuses_every_chat_stops_the_start(tmp_path: Path) -> 
         UserError, match=r"models\.m \(http.*the chat call failed: .*HTTP 400: .*'messages' is not supp"
     ):
         learned(tmp_path, {"refuses": ["messages"]})
+
+
+@pytest.mark.parametrize(("status", "goes_on"), [(302, False), (204, False), (418, False), (500, True)])
+def test_only_what_may_pass_does_not_stop_a_start(tmp_path: Path, status: int, goes_on: bool) -> None:
+    async def go() -> Abilities:
+        async def handle(request: web.BaseRequest) -> web.Response:
+            return web.Response(status=status)
+
+        runner = web.ServerRunner(web.Server(handle))
+        await runner.setup()
+        site = web.TCPSite(runner, "127.0.0.1", 0)
+        await site.start()
+        index_run(tmp_path).close()
+        try:
+            url = f"http://127.0.0.1:{runner.addresses[0][1]}/v1"
+            return (await learn(recipe(url), Run(tmp_path), Governor(Limits()), {}))["m"]
+        finally:
+            await runner.cleanup()
+
+    if goes_on:  # by the dialect; whether the endpoint is down is for the run to find out
+        assert asyncio.run(go()).json_schema
+    else:
+        with pytest.raises(UserError, match=rf"the chat call failed: .*HTTP {status}: \(empty body\)"):
+            asyncio.run(go())
 
 
 def test_a_limit_that_is_ignored_stops_a_run_with_a_budget_of_tokens(tmp_path: Path) -> None:

@@ -118,7 +118,8 @@ class Totals(msgspec.Struct, kw_only=True):
     @property
     def cost(self) -> float | None:
         """What the answers cost, or None where any part of it is unknown."""
-        return None if self.unpriced or self.mixed else self.money
+        unheard = self.requests and not self.answers and not self.currency  # nothing tells of a price
+        return None if self.unpriced or self.mixed or unheard else self.money
 
     @property
     def lost_cost(self) -> float | None:

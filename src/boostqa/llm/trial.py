@@ -40,6 +40,8 @@ _SCHEMA = {
     "required": ["planet"],
     "additionalProperties": False,
 }
+GIVEN_UP = "given up after"
+"""In the words of a call that failed for reasons that may pass."""
 Level = Literal["ok", "warning", "error"]
 
 
@@ -135,7 +137,7 @@ async def _chat(trial: Trial) -> bool:
         except (WireError, BodyError) as error:
             field = _named(str(error), trial.sent(request))
             if field is None:
-                what = "chat" if _REFUSED.search(str(error)) else "reachable"
+                what = "reachable" if isinstance(error, WireError) or GIVEN_UP in str(error) else "chat"
                 trial.found.add(what, "error", f"the chat call failed: {error}")
                 return False
             trial.leave_out(field)
