@@ -49,14 +49,17 @@ _FENCE = re.compile(r"\s*(?:```|~~~|\$\$)")
 def without(text: str) -> tuple[str, int]:
     """The text without such lines, and how many there were; of a repeated line the first stays."""
     lines = text.split("\n")
-    counts = Counter(lines) if len(set(lines)) < len(lines) else None
+    repeats = len(set(lines)) < len(lines) - max(0, lines.count("") - 1)
+    counts = Counter(lines) if repeats else None
     gone: list[int] = []
     seen: set[str] = set()
     fenced = False
     for number, line in enumerate(lines):
-        if line[:3] in ("```", "~~~", "$$") or (line[:1] in " \t$" and _FENCE.match(line)):
+        if not line:
+            continue
+        if line[0] in "`~$ \t" and _FENCE.match(line):
             fenced ^= line.count("$$") != 2
-        elif fenced or len(line) > _SHORT or not line:
+        elif fenced or len(line) > _SHORT:
             continue
         elif counts is not None and counts[line] >= _REPEATS and _may_repeat(line):
             if line in seen:

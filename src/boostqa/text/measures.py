@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
     from boostqa.text.arrays import Array
 
-_CHUNK = 400_000
-"""Bytes that are measured together; more would not fit the processor's cache."""
+_CHUNK = 800_000
+"""Bytes that are measured together; measured as the quickest from 40,000 to 1,500,000."""
 _SENTENCE_ENDS = '.!?:;。．！？；：…"”’)」』'
 _BULLETS = "-*•·●▪◦‣"
 _UNUSED = 20
@@ -134,7 +134,13 @@ def _summed(flags: NDArray[np.bool_], starts: Array) -> Array:
     """How many flags are set in each text; the separator before a text is counted with it and never set."""
     import numpy as np
 
-    return np.add.reduceat(flags, starts - 1, dtype=np.int64)
+    # Eight flags are counted at once, and those of the eight that a text begins in apart.
+    eights = np.packbits(flags, bitorder="little")
+    sums = np.zeros(len(eights) + 1, np.int64)
+    np.cumsum(np.bitwise_count(eights), out=sums[1:])
+    at = np.append(starts - 1, len(flags))
+    within = np.append(eights, np.uint8(0))[at >> 3] & ((1 << (at & 7)) - 1).astype(np.uint8)
+    return np.diff(sums[at >> 3] + np.bitwise_count(within))
 
 
 def _characters(text: Texts) -> dict[str, Array]:
@@ -193,8 +199,8 @@ def _words(text: Texts) -> dict[str, Array]:
     number = np.diff(bounds)
     out = {
         "words": number,
-        "spaced": total(spaced),
-        "word_letters": total(np.where(spaced, end - begin, 0)),
+        "spaced": number if narrow else total(spaced),
+        "word_letters": total(end - begin if narrow else np.where(spaced, end - begin, 0)),
         "english": total(_among(words, known(_STRONG, narrow))),
         "stop": total(_among(words, known(_STOP, narrow))),
         "distinct": _different(words, of_text, count),
