@@ -5,7 +5,8 @@
 Makes its own corpus (seeded): QA-sized documents of 323 words, a fifth of them copies with words replaced, so that
 the true Jaccard similarity of every planted pair is known. The C reference (`curation_reference.c`, compiled with
 `cc -O3 -march=native` where there is a compiler) reads the same Parquet file. All times are CPU seconds of this
-process, the best of the repeats. `--memory N` measures the peak memory of comparing N records instead.
+process, the best of the repeats; libraries that are installed (gaoya, rensa, datasketch) are measured on some of the
+documents. `--memory N` measures the peak memory of comparing N records instead.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from curation_peers import PEERS
 
 from boostqa.flows import duplicates
 from boostqa.flows.overlap import Membership, having
@@ -42,6 +44,8 @@ from boostqa.worker import split
 
 SHARD = 10_000
 WORDS = 323
+SOME = 3000
+"""Documents on which other libraries (`curation_peers.py`) are measured."""
 CONSONANTS, VOWELS = "bdfgklmnprstvw", ("a", "e", "i", "o", "u", "ai")
 SYLLABLES = [first + second for first in CONSONANTS for second in VOWELS]
 
@@ -227,6 +231,18 @@ def kernel(paths: list[Path]) -> np.ndarray:
     return np.concatenate(keys)
 
 
+def peers(texts: list[str], reference: float | None) -> None:
+    """A line for each library that is installed; `reference`: seconds of the C reference for a document."""
+    for peer in PEERS:
+        try:
+            seconds, found = cpu(lambda peer=peer: peer(texts), 1)  # type: ignore[misc]
+        except ImportError:
+            print(f"  {peer.__name__} is not installed")
+            continue
+        name = f"  {peer.__name__}, texts in memory: {found} of {len(texts)} have one before"
+        row(name, seconds, len(texts), reference and reference * len(texts))
+
+
 def row(name: str, seconds: float, count: int, best: float | None) -> None:
     """One line of a table."""
     beside = f"{best / seconds:6.2f}" if best else "     -"
@@ -289,6 +305,7 @@ def measure(count: int, repeat: int) -> None:
         row("  boostqa, signatures and bands", seconds, count, c)
         seconds, state = cpu(lambda: decide(paths, base / "entry"), repeat)
         row("  boostqa, stage dedup to decisions, steps on disk", seconds, count, c)
+        peers(texts[:SOME], c and c / count)
         accuracy(texts, copies, state, ids)
         items = corpus(2000, seed=5)[0] + texts[:: max(1, count // 100)]
         grams = np.concatenate([windows_of(item) for item in items])
