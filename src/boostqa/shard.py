@@ -26,7 +26,7 @@ import msgspec
 
 from boostqa.errors import ContractError, StorageStop, UserError
 from boostqa.record import Record
-from boostqa.table import from_table, record_schema, schema_of, to_table
+from boostqa.table import compression, from_table, record_schema, schema_of, to_table
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -131,7 +131,7 @@ def parquet_bytes(table: pa.Table, level: int = 1) -> bytes:
     import pyarrow.parquet as pq
 
     sink = pa.BufferOutputStream()
-    pq.write_table(table, sink, compression="zstd", compression_level=level, use_dictionary=level > 1)
+    pq.write_table(table, sink, use_dictionary=level > 1, **compression(table.schema, level))
     return bytes(sink.getvalue())
 
 

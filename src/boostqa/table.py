@@ -100,6 +100,19 @@ def unpack(column: pa.ChunkedArray, dtype: npt.DTypeLike) -> npt.NDArray[Any]:
     return data.view(dtype).reshape(len(array), width // np.dtype(dtype).itemsize)
 
 
+def compression(schema: pa.Schema, level: int) -> dict[str, Any]:
+    """Settings for `pyarrow.parquet.write_table`: zstd at `level`, but not for hashes, which it cannot make smaller."""
+    import pyarrow as pa
+
+    hashes = [field.name for field in schema if pa.types.is_fixed_size_binary(field.type)]
+    if not hashes:
+        return {"compression": "zstd", "compression_level": level}
+    # Columns are told apart by their names alone, so a table with `pack`ed ones has none that are nested.
+    others = [name for name in schema.names if name not in hashes]
+    packing = dict.fromkeys(others, "zstd") | dict.fromkeys(hashes, "none")
+    return {"compression": packing, "compression_level": dict.fromkeys(others, level)}
+
+
 def with_scores(table: pa.Table, **scores: npt.NDArray[np.float64]) -> pa.Table:
     """A table of records with further `scores`, or others in their place; one value a record."""
     import numpy as np
