@@ -69,12 +69,25 @@ def _wide_tables() -> tuple[NDArray[np.uint8], NDArray[np.uint16]]:
     return kinds, lower
 
 
+@cache
+def _keep_memory() -> None:
+    """Has glibc keep the memory of arrays for the next ones (up to 62 MB a process); elsewhere this does nothing.
+
+    It hands arrays back to the system one by one, and then every page of the next ones must be cleared again, until one
+    of nearly 32 MB has been freed: arrays up to that size count as small from then on.
+    """
+    import numpy as np
+
+    np.empty(31 << 20, np.uint8)
+
+
 class Texts:
     """Many texts in one array, each between two separators."""
 
     def __init__(self, texts: list[bytes], size: int) -> None:
         import numpy as np
 
+        _keep_memory()
         between = BETWEEN.encode("cp1252" if size == 1 else "utf-32-le")
         joined = between + between.join(texts) + between
         self.codes: NDArray[Any]
