@@ -79,6 +79,7 @@ def test_schema_is_the_json_schema_of_recipes():
         ({"seeds": {"sources": [{"name": "a", "path": "seeds.jsonl"}]}}, "license"),
         ({"seeds": {"sources": [{"name": "a", "path": "gone.jsonl", "license": "MIT"}]}}, "gone.jsonl"),
         ({"decontaminate": {"benchmarks": ["gone.jsonl"]}}, "gone.jsonl"),
+        ({"decontaminate": {"benchmarks": ["mmlu-por"]}}, "did you mean mmlu_pro"),
         ({"budget": {"money": 5}}, "has no known price"),
     ],
 )

@@ -35,7 +35,7 @@ MANY_PARAMETERS = {"cli.run"}
 """A command has a parameter per option; `test_docs.py` keeps the options few."""
 
 ARROW = (
-    ("errors", "identity", "text", "taxonomy", "licences", "inputs", "grouping"),
+    ("errors", "identity", "text", "taxonomy", "licences", "inputs", "hub", "grouping"),
     ("record",),
     ("table",),
     ("shard", "release", "run", "llm", "prompts", "readers"),

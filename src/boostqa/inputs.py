@@ -205,11 +205,11 @@ class _Storage:
             extra = _EXTRAS.get(protocol)
             remedy = f"pip install boostqa[{extra}]" if extra else f"{error}"
             raise UserError(f"{place}: reading this needs a further package: {remedy}") from error
-        if isinstance(error, _storage_errors()):
+        if isinstance(error, storage_errors()):
             raise UserError(f"{place}: cannot be read ({error}); check address, key and network") from error
 
 
-def _storage_errors() -> tuple[type[BaseException], ...]:
+def storage_errors() -> tuple[type[BaseException], ...]:
     """What storage clients raise, of those that are loaded."""
     found: list[type[BaseException]] = [OSError, ValueError]
     for module, name in (

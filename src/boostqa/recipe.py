@@ -16,6 +16,7 @@ from pydantic import BaseModel, Field, ValidationError, field_validator, model_v
 
 from boostqa import taxonomy
 from boostqa.errors import UserError
+from boostqa.flows.benchmarks import is_task
 from boostqa.llm.config import ModelConfig
 from boostqa.pipeline import PIPELINE
 from boostqa.stage import Stage, StageConfig
@@ -30,7 +31,7 @@ from boostqa.stages.seeds import SeedsConfig
 from boostqa.stages.synthesize import SynthesizeConfig
 from boostqa.stages.verify import VerifyConfig
 
-_PATHS = ("path", "model_path", "replicas", "benchmarks", "edited", "taxonomy", "tokenizer")
+_PATHS = ("path", "model_path", "replicas", "benchmarks", "mirror", "edited", "taxonomy", "tokenizer")
 """Keys whose values are files: relative to the recipe's folder."""
 
 
@@ -162,7 +163,9 @@ def _resolved(data: Any, folder: Path, key: str = "") -> Any:
     if isinstance(data, list):
         return [_resolved(value, folder, key) for value in data]
     if key in _PATHS and isinstance(data, str) and "://" not in data:
-        return str(folder / Path(data).expanduser())
+        path = str(folder / Path(data).expanduser())
+        # A benchmark may be the name of a task.
+        return data if key == "benchmarks" and is_task(data) and not Path(path).exists() else path
     return data
 
 

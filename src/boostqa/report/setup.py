@@ -14,7 +14,7 @@ from boostqa.taxonomy import load
 
 SMALL_MODEL = "smollm2-135m"
 """Id of the model that comes with the package."""
-_PATHS = ("path", "model_path", "benchmarks", "edited", "taxonomy")
+_PATHS = ("path", "model_path", "benchmarks", "mirror", "edited", "taxonomy")
 """Keys of a recipe whose values are files."""
 
 

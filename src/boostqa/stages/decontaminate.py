@@ -12,17 +12,15 @@ as records and must be caught. Knows nothing of what a record is for.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field
 
-from boostqa import readers
 from boostqa.errors import UserError
+from boostqa.flows import benchmarks
 from boostqa.flows.contamination import Found, index_of
 from boostqa.flows.indexed import Item, answer_text, build
-from boostqa.inputs import InputFile, expand, fingerprint
+from boostqa.inputs import fingerprint
 from boostqa.stage import Gather, Kit, Map, Stage, StageConfig, State, Step
 from boostqa.table import with_drops, with_scores
 from boostqa.text.normalise import words
@@ -30,7 +28,6 @@ from boostqa.text.normalise import words
 if TYPE_CHECKING:
     import pyarrow as pa
 
-BUILTIN = "taxonomy/builtin_benchmark.jsonl"
 SCORES = ("contamination", "contamination_stem", "contamination_answer")
 """What every record gets; see `flows.contamination.Found`."""
 
@@ -39,8 +36,11 @@ class DecontaminateConfig(StageConfig):
     """Section `decontaminate` of a recipe; it holds for seeds and for what was synthesised."""
 
     benchmarks: list[str] = Field(default=[], json_schema_extra={"identity": "free"})
-    """Files, folders or globs of benchmark items with question, choices and answer; a list adds up.
-    Their content counts for the fingerprint, their place does not."""
+    """Files, folders or globs of benchmark items with question, choices and answer, or names of tasks, such as mmlu,
+    gsm8k or cmmlu, whose items are on the Hugging Face hub; a list adds up. Their content counts for the
+    fingerprint, their place does not."""
+    mirror: str | None = Field(default=None, json_schema_extra={"identity": "free"})
+    """A folder with data sets of the hub as OWNER/NAME, for tasks where there is no network."""
     builtin: bool = True
     """Whether the package's own short list of items is indexed too."""
     ngram: int = Field(default=13, ge=5, le=50)
@@ -62,7 +62,7 @@ class Decontaminate(Stage):
     name: ClassVar[str] = "decontaminate"
     version: ClassVar[int] = 4
     Config: ClassVar[type[StageConfig]] = DecontaminateConfig
-    assets: ClassVar[tuple[str, ...]] = (BUILTIN,)
+    assets: ClassVar[tuple[str, ...]] = (benchmarks.BUILTIN, benchmarks.TASKS)
     config: DecontaminateConfig
 
     def steps(self) -> tuple[Step, ...]:
@@ -71,14 +71,15 @@ class Decontaminate(Stage):
 
     def identity(self) -> dict[str, Any]:
         """Name, size and sampled hash of every benchmark file."""
-        return {"benchmarks": [fingerprint(file) for file in _files(self.config)]}
+        named = benchmarks.sources(self.config.benchmarks, self.config.mirror, "decontaminate.benchmarks")
+        return {"benchmarks": [fingerprint(source.file) for source in named]}
 
     def check(self) -> None:
         """See `check` below."""
         check(self.config)
 
     def _index(self, kit: Kit) -> State:
-        items = [item for source in _benchmarks(self.config) for item in source]
+        items = [item for source in _sources(self.config) for item in benchmarks.read(source)]
         items += _held_out(kit)
         return build(items, self.config)
 
@@ -110,80 +111,26 @@ def check(config: DecontaminateConfig) -> None:
     """Looks at every benchmark file and at the first item of each; for validation, before anything runs.
 
     Raises:
-        UserError: no benchmark at all, a file that is missing, empty or of no known form.
+        UserError: no benchmark at all, a task that is unknown or cannot be had, a file that is missing, empty or of
+            no known form.
     """
-    for items in _benchmarks(config):
-        next(iter(items))
+    for source in _sources(config):
+        next(benchmarks.read(source))
 
 
-def _files(config: DecontaminateConfig) -> list[InputFile]:
-    """The benchmark files of the recipe; their names are the benchmarks' names, so they must differ.
+def _sources(config: DecontaminateConfig) -> list[benchmarks.Source]:
+    """The files of all benchmarks.
 
     Raises:
-        UserError: a missing file, an empty folder or glob, or two files of one name.
-    """
-    files: dict[str, InputFile] = {}
-    for i, path in enumerate(config.benchmarks):
-        key = f"decontaminate.benchmarks[{i}]"
-        for file in expand(path, key):
-            if file.name in files and files[file.name].path != file.path:
-                raise UserError(
-                    f"{key}: {path}: another benchmark is called {file.name!r} too; "
-                    "rename one, or give the folder above both"
-                )
-            files[file.name] = file
-    return list(files.values())
-
-
-def _benchmarks(config: DecontaminateConfig) -> Iterator[Iterator[Item]]:
-    """The items of each benchmark.
-
-    Raises:
-        UserError: no benchmark at all; also while iterating, see `_read`.
+        UserError: no benchmark at all, or as `benchmarks.sources`.
     """
     if not config.builtin and not config.benchmarks:
         raise UserError(
             "decontaminate.benchmarks: [] with builtin: false leaves nothing to compare with; "
-            "list benchmark files or set builtin: true"
+            "list benchmark files or tasks, or set builtin: true"
         )
-    if config.builtin:
-        path = Path(__file__).parent.parent / BUILTIN
-        yield _read(InputFile("builtin.jsonl", str(path)))
-    for file in _files(config):
-        yield _read(file)
-
-
-def _read(file: InputFile) -> Iterator[Item]:
-    """Items of one file.
-
-    Raises:
-        UserError: a broken row, an item without question, or no item at all: a partial index is no index.
-    """
-    name = file.name.split(".")[0]
-    found = False
-    for number, raw in enumerate(readers.open(file.path), start=1):
-        line = raw.line or number
-        if isinstance(raw, readers.BadRow):
-            raise UserError(
-                f"{file.path}:{line}: benchmark row is broken ({raw.reason}: {raw.excerpt}); "
-                "correct or remove it, a partial index would let items through"
-            )
-        if not words(raw.question):
-            raise UserError(
-                f"{file.path}:{line}: benchmark item has no question; give it a `question` column"
-            )
-        found = True
-        yield Item(
-            id=cast("str", getattr(raw, "id", "")) or f"{file.name}:{line}",
-            benchmark=name,
-            question=raw.question,
-            choices=raw.choices,
-            answer=answer_text(raw.choices, raw.answer),
-        )
-    if not found:
-        raise UserError(
-            f"{file.path}: the benchmark has no items; remove it from decontaminate.benchmarks or fill it"
-        )
+    own = [benchmarks.builtin()] if config.builtin else []
+    return own + benchmarks.sources(config.benchmarks, config.mirror, "decontaminate.benchmarks")
 
 
 def _held_out(kit: Kit) -> list[Item]:

@@ -22,7 +22,7 @@ from typing import Any, ClassVar
 
 from pydantic import Field, model_validator
 
-from boostqa import licences, readers
+from boostqa import hub, licences, readers
 from boostqa.errors import UserError
 from boostqa.flows.intake import Intake
 from boostqa.flows.repeats import Ids
@@ -67,6 +67,10 @@ class SourceConfig(StageConfig):
     path: str = Field(min_length=1, json_schema_extra={"identity": "free"})
     """A file, a folder or a glob, relative to the recipe's folder; or one of these as a URL, such as
     s3://bucket/folder/*.jsonl or hf://datasets/owner/name. Its content makes the fingerprint."""
+    config: str | None = None
+    """Configuration of a data set given as hf://datasets/OWNER/NAME, or cloned from there; null: its only one."""
+    split: str | None = None
+    """Split of such a data set; null: its only one."""
     license: str = Field(min_length=1)
     """SPDX id such as CC-BY-4.0, or the licence's own words; descendants inherit it. A row with a column `license`
     has that one instead."""
@@ -323,7 +327,7 @@ def check(config: SeedsConfig) -> None:
                 f"seeds.sources[{i}].license: {source.name!r} is under {source.license!r}, which forbids "
                 "adaptations, and all that is written from a seed is one; remove the source"
             )
-        files = expand(source.path, f"seeds.sources[{i}].path")
+        files = _files_of(source, f"seeds.sources[{i}].path")
         limits = config.limits.limits()
         item = next(readers.open(files[0].path, source.format, source.columns or None, limits=limits), None)
         if len(files) == 1 and isinstance(item, BadRow) and item.line == 0 and not item.member:
@@ -342,8 +346,11 @@ def _part(number: int) -> str:
     return f"part-{number:05d}"
 
 
-def _files_of(source: SourceConfig) -> list[InputFile]:
-    return expand(source.path, f"seeds.sources: {source.name!r}: path")
+def _files_of(source: SourceConfig, key: str = "") -> list[InputFile]:
+    key = key or f"seeds.sources: {source.name!r}: path"
+    if source.config or source.split or hub.is_data_set(source.path):
+        return hub.expand_split(source.path, source.config, source.split, key)
+    return expand(source.path, key)
 
 
 def _piece(source: str, file: str, start: int, place: Place, in_rows: bool) -> dict[str, Any]:
