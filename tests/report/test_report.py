@@ -113,6 +113,16 @@ def test_numbers_on_the_page_are_those_of_the_run(finished: Run, page: Page) -> 
         assert row["record"] is not None, row["reason"]
 
 
+def test_each_benchmark_has_a_row_with_its_hits_and_examples(finished: Run) -> None:
+    html = render(finished)
+    audit = html[html.index('id="audit"') : html.index('id="cost"')]
+    rows = re.findall(r'<tr><th scope="row">(.*?)</tr>', audit, re.DOTALL)
+    cells = [re.sub(r"<[^>]+>", " ", row).split() for row in rows]
+    assert [row[:4] for row in cells] == [["builtin", "20", "1", "0"], ["heldout", "17", "0", "0"]]
+    assert "builtin builtin/001 score 0.93" in " ".join(cells[0])
+    assert cells[1][4:] == ["–"]
+
+
 def test_meters_of_difficulty_are_compared_where_items_have_both(
     finished: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:

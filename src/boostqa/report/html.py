@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import platform
 import re
+from collections.abc import Collection
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +22,14 @@ from boostqa.report import charts, sections, trust
 from boostqa.report.annotation import kept
 from boostqa.report.facts import Released, by_source, items_of, released_of, seeds_of, states
 from boostqa.report.numbers import collect
-from boostqa.report.samples import Example, accepted_samples, drop_examples, dropped_for, in_turns
+from boostqa.report.samples import Example, accepted_samples, contaminated, drop_examples, in_turns
 from boostqa.report.setup import read_setup
 from boostqa.report.status import money, per_item
 from boostqa.run import Run
 
 _HERE = Path(__file__).parent
-ACCEPTED, REJECTED, HITS = 20, 8, 12
-"""How many samples, rejected items and contaminated items are shown."""
+ACCEPTED, REJECTED, HITS = 20, 8, 2
+"""How many samples, rejected items, and contaminated items of each benchmark and part are shown."""
 _PARTS: tuple[Part, ...] = ("head", "round")
 _CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ufffe\uffff]")
 """Characters that HTML forbids, and those that turn the direction of what follows them."""
@@ -80,8 +82,7 @@ def context(run: Run) -> dict[str, Any]:
         "annotation": kept(run.root),
         "agreement": trust.agreement(states(run, "head", "annotate", "fit")),
         "comparisons": comparisons(seeds, released),
-        "audit": trust.contamination(_indexes(run), rows, items),
-        "hits": [record for part in _PARTS for record in _hits(run, part)][:HITS],
+        "audit": trust.contamination(_indexes(run), rows, items, partial(_hits, run)),
         "samples": accepted_samples(run, ACCEPTED),
         "rejected": rejected(examples),
         "sessions": run.info["sessions"],
@@ -154,8 +155,8 @@ def _indexes(run: Run) -> list[dict[str, Any]]:
     return [state for part in _PARTS for state in states(run, part, "decontaminate", "index")]
 
 
-def _hits(run: Run, part: Part) -> list[Record]:
-    return dropped_for(run, part, "decontaminate", "contaminated", HITS)
+def _hits(run: Run, part: Part, names: Collection[str]) -> dict[str, tuple[int, list[Record]]]:
+    return contaminated(run, part, names, HITS)
 
 
 # Words and numbers for people

@@ -7,7 +7,7 @@ taken down is shown.
 from __future__ import annotations
 
 from bisect import insort
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,17 +74,31 @@ def drop_examples(run: Run) -> list[Example]:
     ]
 
 
-def dropped_for(run: Run, part: Part, name: str, reason: str, wanted: int) -> list[Record]:
-    """Up to `wanted` records that one entry dropped for one reason, those of the smallest ids."""
-    import pyarrow.compute as pc
+def contaminated(
+    run: Run, part: Part, benchmarks: Collection[str], wanted: int
+) -> dict[str, tuple[int, list[Record]]]:
+    """Benchmark -> how many records its items took out, and up to `wanted` of them, those of the smallest ids.
 
-    best: list[tuple[str, Path]] = []
-    for path in shards(run, part, name, "dropped"):
-        table = unrevoked(flat(path, ["id", "parents", "dropped.reason"]), run.revoked)
-        rows = table.filter(pc.equal(table.column("dropped.reason"), reason))
-        best = sorted([*best, *((identifier, path) for identifier in rows.column("id").to_pylist())])[:wanted]
-    found = _records({path for _, path in best}, [identifier for identifier, _ in best])
-    return [found[identifier] for identifier, _ in best]
+    Evidence begins with the benchmark's name; the longest that fits counts.
+    """
+    names = sorted(benchmarks, key=len, reverse=True)
+    counts: Counter[str] = Counter()
+    best: dict[str, list[tuple[str, Path]]] = defaultdict(list)
+    for path in shards(run, part, "decontaminate", "dropped"):
+        columns = ["id", "parents", "dropped.reason", "dropped.evidence"]
+        table = unrevoked(flat(path, columns), run.revoked)
+        for row in table.select(["id", "dropped.reason", "dropped.evidence"]).to_pylist():
+            if row["dropped.reason"] != "contaminated":
+                continue
+            evidence = row["dropped.evidence"] or ""
+            name = next(
+                (name for name in names if evidence.startswith(f"{name} ")), evidence.partition(" ")[0]
+            )
+            counts[name] += 1
+            best[name] = sorted([*best[name], (row["id"], path)])[:wanted]
+    chosen = [one for group in best.values() for one in group]
+    found = _records({path for _, path in chosen}, [identifier for identifier, _ in chosen])
+    return {name: (counts[name], [found[identifier] for identifier, _ in best[name]]) for name in counts}
 
 
 def in_turns(groups: dict[str, list[str]], wanted: int) -> list[str]:

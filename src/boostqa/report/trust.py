@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
 from boostqa.annotation.trust import reliability
+from boostqa.pipeline import Part
+from boostqa.record import Record
 from boostqa.report import charts
 from boostqa.report.facts import Items, Released
 from boostqa.report.sections import words
@@ -121,16 +123,27 @@ def meters(items: Items, states: Iterable[dict[str, Any]]) -> list[dict[str, Any
     return [{"name": name, **row} for name, row in found.items() if row]
 
 
-def contamination(states: list[dict[str, Any]], rows: list[dict[str, Any]], items: Items) -> dict[str, Any]:
-    """What was indexed, whether planted items were found, and how many records were taken out."""
+Hits = Callable[[Part, Collection[str]], dict[str, tuple[int, list[Record]]]]
+
+
+def contamination(
+    states: list[dict[str, Any]], rows: list[dict[str, Any]], items: Items, hits: Hits
+) -> dict[str, Any]:
+    """What was indexed, whether planted items were found, and what each benchmark took out, with examples."""
     benchmarks: dict[str, int] = {}
     canaries = 0
     for state in states:
         benchmarks |= state["benchmarks"]
         canaries = max(canaries, len(state["canaries"]))
+    seeds, written = hits("head", benchmarks), hits("round", benchmarks)
     places = [row for row in rows if row["entry"] == "decontaminate" and row["counts"]]
+    table = []
+    for name in sorted({*benchmarks, *seeds, *written}):
+        (of_seeds, first), (of_written, second) = seeds.get(name, (0, [])), written.get(name, (0, []))
+        row = {"name": name, "items": benchmarks.get(name, 0), "seeds": of_seeds, "written": of_written}
+        table.append({**row, "examples": [*first, *second]})
     return {
-        "benchmarks": sorted(benchmarks.items()),
+        "benchmarks": table,
         "canaries": canaries,
         "shards": sum(row["shards_done"] for row in places),
         "hits": sum(row["counts"]["reasons"].get("contaminated", 0) for row in places),
