@@ -21,7 +21,7 @@ from boostqa.stages.seeds import Seeds, SeedsConfig
 from harness import run_stage
 
 SNIPPETS = re.findall(
-    r"^```yaml\n(.*?)^```",
+    r"^```yaml\n(sources:.*?)^```",
     (Path(__file__).parent.parent / "docs" / "seeds.md").read_text(encoding="utf-8"),
     re.M | re.S,
 )

@@ -20,7 +20,13 @@ LETTERED = dict(zip("ABCD", CHOICES, strict=True))
 ROWS: dict[str, dict[str, Any]] = {
     "mmlu": {"question": STEM, "subject": "s", "choices": CHOICES, "answer": 1},
     "mmlu_pro": {"question_id": 7, "question": STEM, "options": CHOICES, "answer": "B", "answer_index": 1},
-    "supergpqa": {"uuid": "u", "question": STEM, "options": CHOICES, "answer": CHOICES[1], "answer_letter": "B"},
+    "supergpqa": {
+        "uuid": "u",
+        "question": STEM,
+        "options": CHOICES,
+        "answer": CHOICES[1],
+        "answer_letter": "B",
+    },
     "gpqa_main": {
         "Question": STEM,
         "Correct Answer": CHOICES[1],
@@ -45,7 +51,12 @@ ROWS: dict[str, dict[str, Any]] = {
     "hellaswag": {"ind": 4, "ctx": STEM, "ctx_a": "a", "ctx_b": "b", "endings": CHOICES, "label": "1"},
     "piqa": {"goal": STEM, "sol1": CHOICES[0], "sol2": CHOICES[1], "label": 1},
     "winogrande": {"sentence": STEM, "option1": CHOICES[0], "option2": CHOICES[1], "answer": "2"},
-    "social_iqa": {"context": STEM, "question": "Why?", **{f"answer{k}": LETTERED[k] for k in "ABC"}, "label": "2"},
+    "social_iqa": {
+        "context": STEM,
+        "question": "Why?",
+        **{f"answer{k}": LETTERED[k] for k in "ABC"},
+        "label": "2",
+    },
     "copa": {"premise": STEM, "choice1": CHOICES[0], "choice2": CHOICES[1], "question": "cause", "label": 1},
     "gsm8k": {"question": STEM, "answer": "It is so.\n#### the old one"},
     "hendrycks_math": {"problem": STEM, "level": "Level 1", "solution": "So $\\boxed{the old one}$"},
@@ -92,11 +103,15 @@ def test_every_task_names_a_data_set_tasks_or_another_place() -> None:
 
 
 def test_unknown_tasks_and_those_that_are_elsewhere() -> None:
-    with pytest.raises(UserError, match=r"key\[0\]: 'mmlu-por' is neither a file nor a task .* did you mean mmlu_pro"):
+    with pytest.raises(
+        UserError, match=r"key\[0\]: 'mmlu-por' is neither a file nor a task .* did you mean mmlu_pro"
+    ):
         sources(["mmlu-por"], None, "key")
     with pytest.raises(UserError, match=r"'zzzzzz' is neither .*; known: aclue, agieval"):
         sources(["zzzzzz"], None, "key")
-    with pytest.raises(UserError, match=r"xiezhi is not on the hub but at the repository .* name its files here"):
+    with pytest.raises(
+        UserError, match=r"xiezhi is not on the hub but at the repository .* name its files here"
+    ):
         sources(["xiezhi"], None, "key")
 
 

@@ -2,10 +2,14 @@ from __future__ import annotations
 
 import json
 import random
+import re
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+import yaml
 
 from boostqa.errors import ContractError, UserError
 from boostqa.flows.contamination import Index
@@ -342,6 +346,39 @@ def test_missing_file_and_equal_names_are_found_at_validation(tmp_path: Path, be
     with pytest.raises(UserError, match=r"another benchmark is called 'exam.jsonl' too"):
         check(DecontaminateConfig(benchmarks=[bench, str(other)]))
     Decontaminate(DecontaminateConfig(benchmarks=[bench])).check()
+
+
+SNIPPETS = re.findall(
+    r"^```yaml\n(decontaminate:.*?)^```",
+    (Path(__file__).parent.parent.parent / "docs" / "seeds.md").read_text(encoding="utf-8"),
+    re.M | re.S,
+)
+
+
+def test_snippets_of_the_documentation_run(
+    tmp_path: Path, bench: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert len(SNIPPETS) == 2
+    for repo, split in (("openai/gsm8k/main", "test"), ("haonan-li/cmmlu/agronomy", "test")):
+        (tmp_path / "hub" / repo).mkdir(parents=True)
+        row = {"question": f"How many lamps hang in the old hall of {repo} at night?", "answer": "3"}
+        table = pa.Table.from_pylist([row])
+        pq.write_table(table, tmp_path / "hub" / repo / f"{split}-00000-of-00001.parquet")
+    (tmp_path / "benchmarks").mkdir()
+    (tmp_path / "benchmarks" / "exam.jsonl").write_bytes(Path(bench).read_bytes())
+    monkeypatch.chdir(tmp_path)
+    config = yaml.safe_load(SNIPPETS[0])["decontaminate"]
+    asked = qa("How many lamps hang in the old hall of openai/gsm8k/main at night?")
+    out = run_stage(Decontaminate(DecontaminateConfig(**config)), [asked, qa(LONG, key="l"), qa(CLEAN[0])])
+    assert [r.dropped.evidence for r in out.dropped if r.dropped] == [
+        "gsm8k gsm8k/main/test-00000-of-00001.parquet:1 score 1.00",
+        "exam b1 score 1.00",
+    ]
+    assert set(out.states["index"]["benchmarks"]) == {"builtin", "exam", "gsm8k", "cmmlu"}
+    # The other one needs an encoder; see tests/annotation/test_paraphrases.py.
+    found = DecontaminateConfig(**yaml.safe_load(SNIPPETS[1])["decontaminate"]).paraphrases
+    assert found is not None
+    assert found.threshold == 0.97
 
 
 def test_identity_follows_the_content_not_the_place(tmp_path: Path, bench: str) -> None:

@@ -12,10 +12,12 @@ as records and must be caught. Knows nothing of what a record is for.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
 
+from boostqa.annotation import paraphrases
+from boostqa.annotation.encoder import encoder
 from boostqa.errors import UserError
 from boostqa.flows import benchmarks
 from boostqa.flows.contamination import Found, index_of
@@ -26,10 +28,24 @@ from boostqa.table import with_drops, with_scores
 from boostqa.text.normalise import words
 
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
     import pyarrow as pa
 
 SCORES = ("contamination", "contamination_stem", "contamination_answer")
 """What every record gets; see `flows.contamination.Found`."""
+PARAPHRASE = "contamination_paraphrase"
+"""What every question gets where paraphrases are looked for."""
+
+
+class ParaphrasesConfig(StageConfig):
+    """Section `decontaminate.paraphrases`: a search for benchmark questions in other words."""
+
+    encoder: Literal["e5-small"] = "e5-small"
+    """Encoder of the sentence vectors; needs the extra `encoder`. It takes some 0.05 to 0.1 s for each question of the
+    benchmarks and of the records."""
+    threshold: float = Field(default=0.97, gt=0.0, le=1.0)
+    """Cosine with a question of the same numbers from which a record is dropped."""
 
 
 class DecontaminateConfig(StageConfig):
@@ -54,6 +70,8 @@ class DecontaminateConfig(StageConfig):
     answer_threshold: float | None = Field(default=0.5, gt=0.0, le=1.0)
     """`contamination_answer` from which a record is dropped although its `contamination` is lower: a stem such as
     "which of these is true" with the very answer, but without the options; null: never by its answer."""
+    paraphrases: ParaphrasesConfig | None = None
+    """Whether questions are also compared by sentence vectors, and how; null: they are not."""
 
 
 class Decontaminate(Stage):
@@ -81,7 +99,12 @@ class Decontaminate(Stage):
     def _index(self, kit: Kit) -> State:
         items = [item for source in _sources(self.config) for item in benchmarks.read(source)]
         items += _held_out(kit)
-        return build(items, self.config)
+        state = build(items, self.config)
+        if self.config.paraphrases:
+            names = [f"{item.benchmark} {item.id}" for item in items]
+            asked = [item.question for item in items]
+            state["paraphrases"] = paraphrases.state_of(self.config.paraphrases.encoder, names, asked)
+        return state
 
     def _decide(self, table: pa.Table, kit: Kit) -> pa.Table:
         import numpy as np
@@ -95,7 +118,26 @@ class Decontaminate(Stage):
                 scores[name][row] = round(value, 6)
             if evidence := self._evidence(found):
                 drops[row] = ("contaminated", evidence)
+        if self.config.paraphrases:
+            scores[PARAPHRASE] = self._paraphrased(table, kit, drops, self.config.paraphrases)
         return with_drops(with_scores(table, **scores), kit.entry, drops)
+
+    def _paraphrased(
+        self, table: pa.Table, kit: Kit, drops: dict[int, tuple[str, str]], config: ParaphrasesConfig
+    ) -> npt.NDArray[np.float64]:
+        """The score of every record by vectors; adds to `drops`. Passages have none and score 0."""
+        import numpy as np
+
+        asked = {row: text for row, text in enumerate(table["question"].to_pylist()) if text and words(text)}
+        found = paraphrases.paraphrased(
+            config.encoder, kit.state("index")["paraphrases"], list(asked.values())
+        )
+        scores = np.zeros(len(table))
+        for row, (score, name) in zip(asked, found, strict=True):
+            scores[row] = round(score, 4)
+            if scores[row] >= config.threshold:
+                drops.setdefault(row, ("contaminated", f"{name} paraphrase {score:.3f}"))
+        return scores
 
     def _evidence(self, found: Found) -> str:
         """Which item makes a record go, and by what; empty if none does."""
@@ -112,10 +154,12 @@ def check(config: DecontaminateConfig) -> None:
 
     Raises:
         UserError: no benchmark at all, a task that is unknown or cannot be had, a file that is missing, empty or of
-            no known form.
+            no known form, or an encoder that is not installed.
     """
     for source in _sources(config):
         next(benchmarks.read(source))
+    if config.paraphrases:
+        encoder(config.paraphrases.encoder)
 
 
 def _sources(config: DecontaminateConfig) -> list[benchmarks.Source]:
