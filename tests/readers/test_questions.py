@@ -141,3 +141,22 @@ def test_a_faq_page_keeps_its_text(tmp_path: Path) -> None:
     script = f'<script type="application/ld+json">{json.dumps(page)}</script>'
     path.write_text(f"<html><head>{script}</head><body>{BODY}</body></html>")
     assert [bool(item.question) for item in _read(path)] == [True, False]
+
+
+def test_dotted_numbers_small_options_and_an_end_of_the_answers(tmp_path: Path) -> None:
+    path = tmp_path / "chapter.md"
+    path.write_text(
+        "## Exercises\n\n1. What does a wave carry?\n2. Which of these is a speed?\n   (a) 3 m\n   (b) 3 m/s\n\n"
+        "**2.1** Why does a gun kick?\n\n**2.2** How fast is it?\n   (a) In air?\n   (b) In water?\n\n"
+        "## Answers\n\n1. Energy.\n2. (b)\n\n**2.1** Momentum is kept.\n\n**2.2** (a) 2 m/s (b) 1 m/s\n\n"
+        "| wave | speed |\n| --- | --- |\n| sound | 340 m/s |\n",
+        encoding="utf-8",
+    )
+    *pairs, rest = [one for one in readers.open(str(path)) if isinstance(one, Raw)]
+    assert [(one.question, one.choices, one.answer) for one in pairs] == [
+        ("What does a wave carry?", [], "Energy."),
+        ("Which of these is a speed?", ["3 m", "3 m/s"], "B"),
+        ("Why does a gun kick?", [], "Momentum is kept."),
+        ("How fast is it?\n   (a) In air?\n   (b) In water?", [], "(a) 2 m/s (b) 1 m/s"),
+    ]
+    assert "| sound | 340 m/s |" in rest.passage

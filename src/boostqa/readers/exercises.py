@@ -25,7 +25,10 @@ _ANSWERS = re.compile(
 _ANSWER_WORDS = ("answer", "solution", "答案", "解答")
 """What a heading of answers holds in lower case."""
 _ASKING = re.compile(r"# [^\n]*[?？]\s*$", re.MULTILINE)
-_NUMBER = re.compile(r"\s{0,3}(?:[-*]\s+)?(?:\*\*)?(\d{1,3})(?:\*\*)?(?:[.)](?:\*\*)?\s+|[、．]\s*)(?=\S)")
+_NUMBER = re.compile(
+    r"\s{0,3}(?:[-*]\s+)?(?:\*\*(?P<bold>\d{1,3}\.\d{1,3})\*\*\s+|"
+    r"(?:\*\*)?(?P<plain>\d{1,3}(?:\.\d{1,3})?)(?:\*\*)?(?:[.)](?:\*\*)?\s+|[、．]\s*))(?=\S)"
+)
 _HEADING = re.compile(r"(#{1,6})\s+(.*?)\s*#*\s*$")
 _FAQ = re.compile(
     r"\bFAQs?\b|frequently asked|questions? (?:and|&) answers?|\bQ ?& ?A\b|常见问题|问答", re.IGNORECASE
@@ -33,6 +36,12 @@ _FAQ = re.compile(
 _OPTION = re.compile(r"\s*(?:[-*]\s+)?[(（]?([A-J])[.)）、．]\s*(.+)")
 _HEAD = 80
 """Characters of a line that may be a heading of exercises or answers."""
+_SMALL_OPTION = re.compile(r"\s*(?:[-*]\s+)?[(（]?([a-j])[.)）]\s*(.+)")
+_LETTER = re.compile(r"[(（]?[a-j][.)）]?")
+_APART = re.compile(r"\s*(?:$|```|~~~|\|)")
+"""A line that ends an answer where answers have but one paragraph."""
+Number = tuple[int, ...]
+"""Of an exercise: 3, or 3.4 as (3, 4)."""
 _LEAST = 2
 """Pairs from which a section of exercises or a FAQ is one."""
 _LONGEST = 4000
@@ -82,7 +91,7 @@ def _has_answers(small: str) -> bool:
 def _numbered(lines: list[str]) -> list[Pair]:
     """Exercises whose number stands in the next section of answers, too."""
     found: list[Pair] = []
-    open_: dict[int, list[tuple[int, int]]] = {}
+    open_: dict[Number, list[tuple[int, int]]] = {}
     position = 0
     while position < len(lines):
         line = lines[position]
@@ -110,9 +119,9 @@ def _numbered(lines: list[str]) -> list[Pair]:
     return found
 
 
-def _entries(lines: list[str], start: int) -> tuple[int, list[tuple[int, int, int]]]:
+def _entries(lines: list[str], start: int) -> tuple[int, list[tuple[Number, int, int]]]:
     """(line behind the section, its numbered entries as number, first line, line behind)."""
-    entries: list[tuple[int, int, int]] = []
+    entries: list[tuple[Number, int, int]] = []
     position = start
     while position < len(lines):
         line = lines[position]
@@ -122,25 +131,44 @@ def _entries(lines: list[str], start: int) -> tuple[int, list[tuple[int, int, in
         ):
             break
         match = _NUMBER.match(line)
+        number = tuple(map(int, (match["bold"] or match["plain"]).split("."))) if match else ()
         # Numbers go up; one that does not is inside an entry.
-        if match and (not entries or int(match[1]) > entries[-1][0]):
+        if match and (not entries or number > entries[-1][0]):
             if entries:
                 entries[-1] = (*entries[-1][:2], position)
-            entries.append((int(match[1]), position, position + 1))
+            entries.append((number, position, position + 1))
         elif entries:
             entries[-1] = (*entries[-1][:2], position + 1)
         position += 1
-    return position, entries
+    return position, _without_rest(lines, entries)
+
+
+def _without_rest(lines: list[str], entries: list[tuple[Number, int, int]]) -> list[tuple[Number, int, int]]:
+    """The entries; of the last one only its first paragraph where the others have no more, as text may follow it."""
+
+    def paragraph(entry: tuple[Number, int, int]) -> int:
+        _, first, behind = entry
+        return next((i for i in range(first + 1, behind) if _APART.match(lines[i])), behind)
+
+    def more(entry: tuple[Number, int, int]) -> bool:
+        return any(line.strip() for line in lines[paragraph(entry) : entry[2]])
+
+    if len(entries) > 1 and not any(map(more, entries[:-1])):
+        number, first, _ = entries[-1]
+        entries[-1] = (number, first, paragraph(entries[-1]))
+    return entries
 
 
 def _pair(lines: list[str], question: tuple[int, int], answer: tuple[int, ...]) -> Pair | None:
     asked = [_NUMBER.sub("", lines[question[0]], count=1), *lines[question[0] + 1 : question[1]]]
     said = "\n".join([_NUMBER.sub("", lines[answer[0]], count=1), *lines[answer[0] + 1 : answer[1]]]).strip()
-    options = [match[2].strip() for line in asked[1:] if (match := _OPTION.match(line))]
+    # Small letters are options where one of them is the answer, and else parts of the question.
+    form = _SMALL_OPTION if _LETTER.fullmatch(said) else _OPTION
+    options = [match[2].strip() for line in asked[1:] if (match := form.match(line))]
     row: dict[str, object] = {"answer": said}
     if len(options) >= 2:
         row["choices"] = options
-        asked = [line for i, line in enumerate(asked) if i == 0 or not _OPTION.match(line)]
+        asked = [line for i, line in enumerate(asked) if i == 0 or not form.match(line)]
     row["question"] = "\n".join(asked).strip()
     if not row["question"] or not said or len(said) > _LONGEST:
         return None
