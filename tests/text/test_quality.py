@@ -196,3 +196,8 @@ def test_bibliographies_are_told_from_sections_about_references(
     text: str, headings: list[str], found: bool
 ) -> None:
     assert is_references(text, headings) is found
+
+
+def test_small_numbers_are_an_address_where_they_are_called_one() -> None:
+    assert mask_personal("The server answers at 8.8.8.8 alone.") == ("The server answers at [ip] alone.", 1)
+    assert mask_personal("Section 3.1.4.2 says so.") == ("Section 3.1.4.2 says so.", 0)

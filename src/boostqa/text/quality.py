@@ -77,6 +77,11 @@ _CALLED = re.compile(
     r"\b(?:tel|phone|mobile|call|fax|contact|number|hotline|dial|reach)\b|电话|手机|热线|联系|号码",
     re.IGNORECASE,
 )
+_MACHINE = re.compile(
+    r"\b(?:IPs?|IPv4|address(?:es)?|hosts?|servers?|DNS|ping|ssh|logged in from)\W[^\n]{0,20}$|"
+    r"(?:地址|服务器)[^\n]{0,8}$",
+    re.IGNORECASE,
+)
 _IP = re.compile(
     r"(?<![\w.])(?:\d{1,3}\.){3}\d{1,3}(?![\w]|\.\d)|(?<![\w:])(?:[0-9a-fA-F]{1,4}:){7}[0-9a-fA-F]{1,4}(?![\w:])"
 )
@@ -354,6 +359,7 @@ def _ip(match: re.Match[str]) -> str:
         address = ipaddress.ip_address(match[0])
     except ValueError:
         return match[0]
-    # 3.1.4.2 is a section or version, not a machine.
-    numbered = address.version == 4 and max(address.packed) < 20
+    # 3.1.4.2 is a section or version, not a machine, unless it is called one.
+    before = match.string[max(0, match.start() - 30) : match.start()]
+    numbered = address.version == 4 and max(address.packed) < 20 and not _MACHINE.search(before)
     return "[ip]" if address.is_global and not numbered else match[0]
