@@ -202,3 +202,23 @@ def test_the_line_by_which_excel_names_the_separator(tmp_path: Path) -> None:
     (found,) = readers.open(str(tmp_path / "a.csv"))
     assert isinstance(found, Raw)
     assert (found.question, found.answer, found.line) == ("One, two, which?", "b", 3)
+
+
+@pytest.mark.parametrize(
+    ("solution", "answer"),
+    [
+        ("Two and three make five, so it is $\\boxed{5}$ of them.", "5"),
+        ("2 + 3 = 5\n#### 5", "5"),
+        ("Two and three make five. The answer is 5.", "5"),
+        ("二加三得五，故选B．", "B"),
+        (
+            "The answer is (b). Two and three make five, and so they do in every case that has been looked at.",
+            "",
+        ),
+        ("a. The answer to both depends on this. b. It is 5.", ""),
+        ("The answer seems reasonable at about 5 m; b. 6 m", ""),
+        ("a. (0.5, 0.6)\nb. No: the answer is (0.5, 0.6), so less than half may say so.", ""),
+    ],
+)
+def test_the_answer_of_a_worked_solution(solution: str, answer: str) -> None:
+    assert read({"question": "How many?", "solution": solution}).answer == answer

@@ -28,3 +28,10 @@ def test_code_tables_lists_and_formulas_may_repeat_themselves() -> None:
 def test_directives_of_sphinx_go_and_prose_with_colons_stays() -> None:
     text = ".. _wheels:\n\n.. autoclass:: Wheel\n   :members:\n\nA wheel: round.\n\n.. note:: It turns."
     assert without(text)[0].split() == ["A", "wheel:", "round.", "..", "note::", "It", "turns."]
+
+
+def test_an_underlined_heading_opens_no_code() -> None:
+    assert (
+        without("Wheels\n~~~~~~\n\n.. autoclass:: Wheel\n\nThey turn.")[0]
+        == "Wheels\n~~~~~~\n\n\n\nThey turn."
+    )

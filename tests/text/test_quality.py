@@ -173,6 +173,14 @@ def test_tables_formulas_and_sessions_are_no_fault(text: str, language: str) -> 
     assert problems(text, language) == []
 
 
+def test_lines_that_a_session_prints_again_are_no_fault() -> None:
+    session = "".join(
+        f"    >>> show({i})\n    [  1   0   0  ]\n    [             ]\n    [             ]\n\n"
+        for i in range(6)
+    )
+    assert problems(f"To see what is in a matrix, print it, as is shown in these lines.\n\n{session}") == []
+
+
 def test_a_list_of_numbers_has_few_letters() -> None:
     table = "| x | y |\n| --- | --- |\n" + "".join(f"| {i}.25 | {i * i}.5 |\n" for i in range(40))
     assert problems(table) == ["few_letters"]

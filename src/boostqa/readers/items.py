@@ -153,6 +153,11 @@ USUAL: dict[str, tuple[str, ...]] = {
 options besides `answer`.
 """
 _MARKUP = re.compile(r"<(?:p|div|h[1-6]|ul|ol|pre|blockquote)(?:\s[^<>]*)?>", re.IGNORECASE)
+_SAID = re.compile(
+    r"(?:\banswer\s+is|\banswer\s*[:：=]|答案(?:是|为|[:：])|故?选[:：]?)\W{0,8}$", re.IGNORECASE
+)
+_SHORT = 60
+"""Characters of an answer that a solution says without a mark."""
 _ACCEPTED = ("selected", "accepted", "is_accepted", "is_selected")
 _INSIDE = ("value", "text", "answer", "body", "content", "spans")
 """Where a mapping that is an answer has its text, in this order."""
@@ -227,7 +232,7 @@ def _item(row: Mapping[str, Any], line: int, columns: Columns) -> Raw:
         if "####" in answer and not solution:
             solution, answer = answer.rpartition("####")[0].strip(), final(answer)
         if not answer and solution and get["answer"] is None:
-            answer = final(solution)
+            answer = _stated(solution)
     title = get["title"]
     return Raw(
         question=question,
@@ -306,6 +311,16 @@ def _chosen(value: Any) -> Any:
         best = accepted[0] if accepted else None if marked else max(value, key=_votes)
         return _chosen(best) if best is not None else ""
     return value
+
+
+def _stated(solution: str) -> str:
+    """The final answer of a worked solution, where it is marked, or said in few words at the end; else empty."""
+    found = final(solution)
+    if not found or "\\boxed{" in solution or "####" in solution:
+        return found
+    before, _, rest = solution.rpartition(found)
+    ends = len(found) <= _SHORT and not rest.strip(" .。．*$)\n")
+    return found.rstrip(" .。．") if ends and _SAID.search(before) else ""
 
 
 def _votes(answer: Mapping[str, Any]) -> float:

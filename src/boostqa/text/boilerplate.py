@@ -57,6 +57,13 @@ def without(text: str) -> tuple[str, int]:
     for number, line in enumerate(lines):
         if not line:
             continue
+        if (
+            line[:3] == "~~~"
+            and number
+            and len(lines[number - 1].strip()) == len(line.strip()) == line.count("~")
+        ):
+            # What underlines a heading opens no code.
+            continue
         if line[0] in "`~$ \t" and _FENCE.match(line):
             fenced ^= line.count("$$") != 2
         elif fenced or len(line) > _SHORT:

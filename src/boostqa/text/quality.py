@@ -40,7 +40,8 @@ _SET_APART = (
 A session of Python ends at an empty line."""
 _APART_MARKS = r"```|>>> |\$|\\[(\[]|\\begin\{|\|"
 """What any text with one of them holds."""
-_DISPLAY = re.compile(r"\$\$.*?\$\$|\\\[.*?\\\]", re.DOTALL)
+_DISPLAY = re.compile(r"\$\$.*?\$\$|\\\[.*?\\\]|(?m:^[ \t]*>>> (?-s:.*)(?:\n[ \t]*\S(?-s:.*))*)", re.DOTALL)
+_STOP_WORD = re.compile(r"\b(?:the|be|to|of|and|that|have|with|is|are|in|for|by|from|or)\b", re.IGNORECASE)
 _REFERENCES = re.compile(
     r"(?:[\d.]+\s*)?(?:references?|bibliography|works cited|literature(?: cited)?|citations|sources|"
     r"notes and references|(?:for )?further (?:reading|exploration|research)|external links|see also|websites?|links|"
@@ -235,7 +236,9 @@ def _word_problems(text: str, bare: Measures, rules: Rules) -> list[str]:
     found = []
     # A formula set apart ends a sentence, too.
     unsigned = rules.needs_signs and not bare.signs and bare.words >= 20 and "$$" not in text
-    if unsigned or (bare.spaced >= 20 and bare.stop < rules.stop_words):
+    unlinked = bare.spaced >= 20 and bare.stop < rules.stop_words
+    # A table may hold the sentences.
+    if unsigned or (unlinked and ("|" not in text or len(_STOP_WORD.findall(text)) < 2 * rules.stop_words)):
         found.append("no_sentences")
     least, most = rules.word_length
     # Letters that stand for quantities are no sign of damage among words that make sentences.
