@@ -37,7 +37,7 @@ _TABLE = re.compile(
 _ELSEWHERE = re.compile(
     r"\bpreceding (?:problem|question|example|exercise)|\bprevious (?:example|exercise)\b|"
     r"(?:\b(?:see|see the|repeat the|redo the|refer to the|setting of the) |^in the )previous (?:problem|question)\b|"
-    r"\b(?:in|from|of|see|use|using) (?:example|exercise) \d|"
+    r"\b(?:in|from|of|see|use|using|repeat) (?:example|exercise) \d|"
     r"\b(?:according to|based on|in|from) (?:the|this) (?:previous |preceding )?(?:section|chapter)\b(?! of\b)",
     re.IGNORECASE,
 )
