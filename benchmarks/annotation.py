@@ -1,13 +1,15 @@
 """Labels against gold: discipline and field by cross-validation, level and grade by rank correlation, speed.
 
-python benchmarks/annotation.py PART... [--data ../shared/data] [--encoder] [--folds 5]
+python benchmarks/annotation.py PART... [--data ../shared/data] [--encoder] [--folds 5] [--keep FOLDER]
 
-PART is `fields`, `transfer` (each benchmark left out in turn), `levels` or `speed`; without one, all. The gold is the
+PART is `fields`, `tasks` (the subjects of MMLU-Pro, MMLU and CMMLU, each on its own), `transfer` (each benchmark left
+out in turn), `active` (what a second, chosen sample brings), `levels` or `speed`; without one, all. The gold is the
 public benchmarks of `../shared/data`, whose subjects the crosswalk of the taxonomy maps to fields; nothing of them is
 kept. Items that are near duplicates (MinHash over questions, Jaccard from 0.5) or translations of each other are one
 group, and no group is on both sides. The plain baseline (tf-idf of words and pairs of words, logistic regression of
 scikit-learn) runs in the same folds and needs `pip install scikit-learn`; `--encoder` needs `boostqa[encoder]` and
-an hour. `--folds 2` tests two folds of the five.
+an hour. `--folds 2` tests two folds of the five. Results of folds and sentence vectors stay in the folder `--keep` and
+are not made again from there: empty it when the classifier changes.
 """
 
 from __future__ import annotations
@@ -26,7 +28,7 @@ from typing import Any
 
 import numpy as np
 
-from boostqa.annotation import difficulty, evaluation, features
+from boostqa.annotation import bulk, difficulty, evaluation, features
 from boostqa.annotation.classifier import Classifier, fit, load, save
 from boostqa.grouping import components, pairs
 from boostqa.identity import unit
@@ -181,7 +183,7 @@ class Given:
 
 
 class Plain:
-    """tf-idf of words (Chinese: characters) and their pairs, logistic regression."""
+    """tf-idf of words (Chinese: characters) and their pairs, twice or oftener, logistic regression."""
 
     name = "tf-idf + LR"
 
@@ -193,7 +195,7 @@ class Plain:
         from sklearn.linear_model import LogisticRegression
 
         vectorizer = TfidfVectorizer(
-            tokenizer=words, token_pattern=None, ngram_range=(1, 2), sublinear_tf=True
+            tokenizer=words, token_pattern=None, ngram_range=(1, 2), sublinear_tf=True, min_df=2
         )
         inputs = vectorizer.fit_transform([items[i]["text"] for i in train])
         model = LogisticRegression(C=10, tol=1e-3, max_iter=60).fit(
@@ -241,7 +243,7 @@ def row_of(
         best.append(evaluation.top_two(own, names, chances) * len(own))
     hit = np.array([a == b for a, b in zip(truth, guess, strict=True)])
     found = evaluation.agreement(truth, guess)
-    error = evaluation.calibration_error(np.concatenate(sure), hit)
+    error = evaluation.calibration_interval(np.concatenate(sure), hit)
     return {"agreement": found, "top_two": sum(best) / len(truth), "ece": error}
 
 
@@ -250,7 +252,8 @@ def told(name: str, part: str, label: str, row: dict[str, Any]) -> None:
     a = row["agreement"]
     print(
         f"{name:16} {part:10} {label:10} {a.n:6} {a.accuracy:8.3f} ({a.low:.3f}-{a.high:.3f}) {a.kappa:7.3f} "
-        f"{a.macro_f1:8.3f} {row['top_two']:7.3f} {row['ece']:6.3f}",
+        f"{a.macro_f1:8.3f} ({a.macro_f1_low:.3f}-{a.macro_f1_high:.3f}) {row['top_two']:7.3f} "
+        "{:6.3f} ({:.3f}-{:.3f})".format(*row["ece"]),
         flush=True,
     )
 
@@ -269,10 +272,31 @@ def show(
                 told(name, lang, label, row_of(items, label, part))
 
 
-HEAD = "method           part       label           n accuracy   (95%)        kappa macro-F1 top-two    ECE"
+HEAD = (
+    "method           part       label           n accuracy   (95%)        kappa   macro-F1 (95%)       "
+    "top-two    ECE (95%)"
+)
 
 
-def fields(items: list[dict[str, Any]], methods: list[Any], folds: range) -> None:
+def fold_of(
+    method: Any, items: list[dict[str, Any]], fold: np.ndarray, k: int, keep: Path | None
+) -> tuple[np.ndarray, list[str], np.ndarray]:
+    """The items tested in fold k, the labels, and a probability for each; read from `keep` where it is there."""
+    test = np.flatnonzero(fold == k)
+    path = keep / f"{method.name}, fold {k}.npz" if keep else None
+    if path and path.exists():
+        kept = np.load(path)
+        return test, kept["names"].tolist(), kept["chances"]
+    used = time.process_time()
+    names, chances = method(items, np.flatnonzero(fold != k), test)
+    used = time.process_time() - used
+    print(f"{method.name}, fold {k}: {used:.0f} s of processor time", file=sys.stderr, flush=True)
+    if path:
+        np.savez(path, names=np.array(names), chances=chances.astype(np.float32), seconds=used)
+    return test, names, chances
+
+
+def fields(items: list[dict[str, Any]], methods: list[Any], folds: range, keep: Path | None) -> None:
     """Cross-validation of every method in the same folds, the confusions of each, and the rare fields."""
     fold = np.array([item["fold"] for item in items])
     groups_of = len({item["group"] for item in items})
@@ -282,13 +306,8 @@ def fields(items: list[dict[str, Any]], methods: list[Any], folds: range) -> Non
     )
     results: list[tuple[np.ndarray, list[str], np.ndarray]] = []
     for method in methods:
-        used = time.process_time()
-        results = [
-            (test := np.flatnonzero(fold == k), *method(items, np.flatnonzero(fold != k), test))
-            for k in folds
-        ]
+        results = [fold_of(method, items, fold, k, keep) for k in folds]
         show(method.name, items, results)
-        print(f"{method.name:16} {time.process_time() - used:.0f} s of processor time")
         wrong = row_of(items, "field", results)["agreement"].confused
         print(
             "  most confused (gold -> found):", "; ".join(f"{a} -> {b} {n}" for a, b, n in wrong), flush=True
@@ -298,6 +317,70 @@ def fields(items: list[dict[str, Any]], methods: list[Any], folds: range) -> Non
         "fields with fewer than 50 gold items:",
         "; ".join(f"{name} {n}" for name, n in sorted(count.items()) if n < 50),
     )
+
+
+TASKS = {"mmlu_pro": 0.785, "mmlu": 0.777, "cmmlu": 0.729}
+"""Accuracy of a plain tf-idf and logistic regression on the sets' own subjects, as published with the data."""
+
+
+def tasks(data: Path) -> None:
+    """The subjects of three benchmarks, each on its own: majority, plain baseline and ours in the same five folds."""
+    print("\nbenchmark       items subjects published  method           accuracy (95%)          kappa")
+    for name, published in TASKS.items():
+        rows = [row for part in SETS[name] for row in read(data, part)]
+        leader = groups([row["question"] for row in rows], [row["id"] for row in rows])
+        fold = np.array([int(unit("fold", rows[k]["id"]) * FOLDS) for k in leader])
+        items = [
+            {"text": text_of(row), "field": row["subject"], "group": rows[k]["id"]}
+            for row, k in zip(rows, leader, strict=True)
+        ]
+        truth = [item["field"] for item in items]
+        for method in (Majority(), Plain(), Ours()):
+            guess = np.empty(len(items), dtype=object)
+            for k in range(FOLDS):
+                test, names, chances = fold_of(method, items, fold, k, None)
+                guess[test] = [names[best] for best in chances.argmax(axis=1)]
+            a = evaluation.agreement(truth, guess.tolist())
+            print(
+                f"{name:12} {len(items):8} {len(set(truth)):8} {published:9.3f}  {method.name:16} "
+                f"{a.accuracy:.3f} ({a.low:.3f}-{a.high:.3f}) {a.kappa:8.3f}",
+                flush=True,
+            )
+
+
+def active(items: list[dict[str, Any]]) -> None:
+    """A first sample of labels, and as a second one the chosen items, or as many more taken at random; fold 0 tests."""
+    print("\nfirst second  macro-F1 and accuracy of the field: first alone, second at random, second chosen")
+    others = [item for item in items if item["fold"]]
+    tested = [item for item in items if not item["fold"]]
+    others.sort(key=lambda item: unit("active", item["id"]))
+    rows = [features.rows([item["text"] for item in part]) for part in (others, tested)]
+    truth = [item["field"] for item in tested]
+    for first, second in ((500, 125), (2000, 500), (2000, 2000), (8000, 2000)):
+        pool = others[first : first + max(20_000, 10 * second)]
+
+        def fitted(chosen: list[dict[str, Any]]) -> Classifier:
+            return fit(
+                [i["text"] for i in chosen],
+                [i["field"] for i in chosen],
+                groups=[i["group"] for i in chosen],
+            )[0]
+
+        def shown(model: Classifier) -> str:
+            best = model.predict([item["text"] for item in tested], rows[1]).argmax(axis=1)
+            a = evaluation.agreement(truth, [model.labels[k] for k in best])
+            return f"{a.macro_f1:.3f} {a.accuracy:.3f}"
+
+        draft = fitted(others[:first])
+        found = bulk.guesses(
+            {"field": draft}, [i["text"] for i in pool], [i["lang"] for i in pool], {"en", "zh"}, 0.4, TREE
+        )
+        asked = [pool[k] for k in bulk.chosen(found, second)]
+        print(
+            f"{first:5} {second:6}  {shown(draft)}   {shown(fitted(others[: first + second]))}   "
+            f"{shown(fitted(others[:first] + asked))}",
+            flush=True,
+        )
 
 
 def transfer(items: list[dict[str, Any]], methods: list[Any]) -> None:
@@ -374,27 +457,31 @@ def main() -> None:
     parser.add_argument("parts", nargs="*", metavar="PART")
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--encoder", action="store_true")
-    parser.add_argument(
-        "--vectors", type=Path, default=Path("vectors.npz"), help="kept vectors; items without are made"
-    )
+    parser.add_argument("--keep", type=Path, help="folder of results of folds and sentence vectors")
     parser.add_argument("--only", nargs="*", help="benchmarks to use; default: all")
     parser.add_argument("--folds", type=int, default=FOLDS, help="folds that are tested, of five")
     given = parser.parse_args()
-    parts = given.parts or ["fields", "transfer", "levels", "speed"]
+    parts = given.parts or ["fields", "tasks", "transfer", "active", "levels", "speed"]
+    if given.keep:
+        given.keep.mkdir(parents=True, exist_ok=True)
     if "levels" in parts:
         scales(given.data)
-    if parts == ["levels"]:
+    if "tasks" in parts:
+        tasks(given.data)
+    if not {"fields", "transfer", "active", "speed"} & set(parts):
         return
     items = [item for item in gold(given.data) if not given.only or item["benchmark"] in given.only]
     methods: list[Any] = [Majority(), Ours()]
     if given.encoder:
-        methods.append(Ours(vectors_of(items, given.vectors)))
+        methods.append(Ours(vectors_of(items, (given.keep or Path(".")) / "vectors.npz")))
     if importlib.util.find_spec("sklearn"):
         methods.append(Plain())
     if "fields" in parts:
-        fields(items, methods, range(given.folds))
+        fields(items, methods, range(given.folds), given.keep)
     if "transfer" in parts:
         transfer(items, [method for method in methods if isinstance(method, Ours)])
+    if "active" in parts:
+        active(items)
     if "speed" in parts:
         speed(items)
 

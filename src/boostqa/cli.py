@@ -282,7 +282,7 @@ def annotate_eval(
 def annotate_apply(
     files: FilesArgument,
     model: Annotated[Path, typer.Option(help="Folder that `annotate fit` wrote.", metavar="MODEL")],
-    out: Annotated[Path, typer.Option(help="JSON lines to write.", metavar="FILE")],
+    out: Annotated[Path, typer.Option(help="JSON lines, or a .parquet file, to write.", metavar="FILE")],
     taxonomy: TaxonomyOption = None,
     min_confidence: ConfidenceOption = 0.4,
     ask: Annotated[

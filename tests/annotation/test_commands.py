@@ -1,6 +1,7 @@
 import json
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
@@ -241,3 +242,32 @@ def test_rows_to_ask_a_model_about_are_marked(tmp_path, model):
     ]
     assert len(asked) == 6
     assert "odd" in asked
+
+
+def test_apply_writes_parquet_like_json_lines_in_blocks(tmp_path, model, monkeypatch):
+    monkeypatch.setattr("boostqa.annotation.commands._BLOCK", 7)
+    path = write(tmp_path / "new.jsonl", [*rows(10, 300), {"id": "odd", "question": "ፊደል ሰላም ዓለም ጤና"}])
+    lines, table = tmp_path / "out.jsonl", tmp_path / "out.parquet"
+    call("apply", path, "--model", model, "--out", lines, "--ask", "5")
+    call("apply", path, "--model", model, "--out", table, "--ask", "5")
+    one = [json.loads(line) for line in lines.read_text(encoding="utf-8").splitlines()]
+    other = pq.read_table(table).to_pylist()
+    assert [row["id"] for row in one] == [row["id"] for row in other]
+    assert [row.get("ask", False) for row in one] == [row["ask"] for row in other]
+    assert sum(row["ask"] for row in other) == 5
+    for a, b in zip(one, other, strict=True):
+        assert all(b[name] == value for name, value in a.items())
+    assert sorted(p.name for p in tmp_path.iterdir() if p.name.startswith("out")) == [
+        "out.jsonl",
+        "out.parquet",
+    ]
+
+
+def test_apply_that_fails_leaves_what_was_there(tmp_path, model):
+    out = tmp_path / "out.jsonl"
+    out.write_text("kept")
+    empty = write(tmp_path / "empty.jsonl", [{"id": "1", "question": ""}])
+    with pytest.raises(UserError, match="no row with a question"):
+        call("apply", empty, "--model", model, "--out", out)
+    assert out.read_text() == "kept"
+    assert not list(tmp_path.glob("*.part"))

@@ -1,7 +1,14 @@
 import numpy as np
 import pytest
 
-from boostqa.annotation.evaluation import agreement, calibration_error, ranks, spearman, top_two
+from boostqa.annotation.evaluation import (
+    agreement,
+    calibration_error,
+    calibration_interval,
+    ranks,
+    spearman,
+    top_two,
+)
 
 
 def test_agreement_by_hand():
@@ -45,3 +52,26 @@ def test_spearman_with_ties():
     assert spearman([1, 1, 1, 1], [1, 2, 3, 4]) == (0.0, -1.0, 1.0)
     with pytest.raises(ValueError, match="3 values and 2"):
         spearman([1, 2, 3], [1, 2])
+
+
+def test_intervals_hold_what_is_true_about_as_often_as_they_say():
+    rng = np.random.default_rng(0)
+    f1 = calibrated = 0
+    for _ in range(100):
+        gold = rng.choice(["a", "b"], 400)
+        found = np.where(rng.random(400) < 0.8, gold, np.where(gold == "a", "b", "a"))
+        seen = agreement(gold.tolist(), found.tolist())
+        assert seen.macro_f1_low < seen.macro_f1 < seen.macro_f1_high
+        # Labels as frequent as each other and errors both ways: macro-F1 of all there could be is 0.8.
+        f1 += seen.macro_f1_low <= 0.8 <= seen.macro_f1_high
+        error, low, high = calibration_interval(np.full(400, 0.9), rng.random(400) < 0.7)
+        assert low <= error <= high
+        calibrated += low <= 0.2 <= high
+    assert 85 < f1 <= 100
+    assert 85 < calibrated <= 100
+
+
+def test_intervals_at_the_edges():
+    assert calibration_interval(np.array([]), np.array([], dtype=bool)) == (0.0, 0.0, 1.0)
+    assert (agreement([], []).macro_f1_low, agreement([], []).macro_f1_high) == (0.0, 1.0)
+    assert agreement(["a"] * 9, ["a"] * 9).macro_f1_low == 1.0

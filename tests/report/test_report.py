@@ -230,12 +230,13 @@ def test_finish_prints_what_came_out_and_what_next(finished: Run, capsys: pytest
 
 def test_an_evaluation_against_gold_is_shown(finished: Run, tmp_path: Path) -> None:
     seen = {"n": 120, "accuracy": 0.8, "low": 0.72, "high": 0.86, "kappa": 0.78, "calibration_error": 0.031}
+    seen |= {"macro_f1": 0.7, "macro_f1_low": 0.64, "macro_f1_high": 0.75}
     keep(finished.root, {"items": 120, "rows": [{"label": "field", "language": "zh", **seen}]})
     try:
         text = Page(write_report(finished.root).read_text(encoding="utf-8")).text
     finally:
         (finished.root / KEPT).unlink()
     assert "A classifier against 120 gold items" in text
-    assert "field zh 120 80% 72% to 86% 0.78 calibration error 0.031" in text
+    assert "field zh 120 80% 72% to 86% 0.78 macro-F1 0.70 (0.64 to 0.75) calibration error 0.031" in text
     with pytest.raises(UserError):
         keep(tmp_path / "none", {})

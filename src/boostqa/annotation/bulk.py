@@ -7,7 +7,8 @@ model instead. The discipline is named where its fields together reach the thres
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from heapq import heappush, heappushpop
 from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
@@ -107,29 +108,69 @@ def _field(
     )
 
 
-def chosen(found: Sequence[Guess], count: int) -> list[int]:
-    """Places of the `count` guesses that a model's labels would help most, in rising order.
+def chosen(found: Iterable[Guess], count: int) -> list[int]:
+    """Places of the `count` guesses that a model's labels would help most, in rising order."""
+    choice = Choice(count)
+    for guess in found:
+        choice.add(guess)
+    return choice.places()
+
+
+class Choice:
+    """Which of a stream of guesses a model's labels would help most; memory grows with `count` and the cells alone.
 
     Half are the least sure: the smallest lead of the likeliest field over the second (texts of unknown words and
     languages first). The other half are of rare cells: likeliest field by level, the smallest cells first, and in a
     cell the least sure first, one a round, so that no cell takes all. Equal guesses always give the same choice.
     """
-    lead = [
-        0.0 if guess.why.startswith("unknown") else guess.confidence - guess.second_confidence
-        for guess in found
-    ]
-    order = sorted(range(len(found)), key=lambda i: (lead[i], i))
-    taken = set(order[: (count + 1) // 2])
-    cells: dict[tuple[str | None, str | None], list[int]] = {}
-    for place in order:
-        guess = found[place]
-        cells.setdefault((guess.field, guess.level), []).append(place)
-    ranked = sorted(cells.values(), key=lambda places: (len(places), places[0]))
-    rounds = max((len(places) for places in ranked), default=0)
-    for turn in range(rounds):
-        for places in ranked:
-            if len(taken) >= count:
-                return sorted(taken)
-            if turn < len(places):
-                taken.add(places[turn])
-    return sorted(taken)
+
+    def __init__(self, count: int) -> None:
+        """For `count` guesses."""
+        self._count, self._seen = count, 0
+        self._least = _Least((count + 1) // 2)
+        # Of a cell at most `count` are ever taken: half of them may be among the least sure already.
+        self._cells: dict[tuple[str | None, str | None], _Least] = {}
+
+    def add(self, guess: Guess) -> None:
+        """The next guess."""
+        unknown = guess.why.startswith("unknown")
+        lead = 0.0 if unknown else guess.confidence - guess.second_confidence
+        if self._count:
+            self._least.add(lead, self._seen)
+            self._cells.setdefault((guess.field, guess.level), _Least(self._count)).add(lead, self._seen)
+        self._seen += 1
+
+    def places(self) -> list[int]:
+        """Places of the chosen, from 0, rising."""
+        taken = set(self._least.places())
+        ranked = sorted(
+            ((cell.seen, cell.places()) for cell in self._cells.values()), key=lambda c: (c[0], c[1][0])
+        )
+        for turn in range(self._count):
+            for _, places in ranked:
+                if len(taken) >= self._count:
+                    return sorted(taken)
+                if turn < len(places):
+                    taken.add(places[turn])
+        return sorted(taken)
+
+
+class _Least:
+    """The `size` smallest (lead, place) of a stream."""
+
+    def __init__(self, size: int) -> None:
+        self._size, self.seen = size, 0
+        # A heap with the largest on top, hence negated.
+        self._heap: list[tuple[float, int]] = []
+
+    def add(self, lead: float, place: int) -> None:
+        """One more."""
+        self.seen += 1
+        if len(self._heap) < self._size:
+            heappush(self._heap, (-lead, -place))
+        else:
+            heappushpop(self._heap, (-lead, -place))
+
+    def places(self) -> list[int]:
+        """Their places, the smallest lead first."""
+        return [-place for _, place in sorted(self._heap, reverse=True)]

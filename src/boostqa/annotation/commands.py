@@ -10,20 +10,23 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from boostqa.annotation.bulk import HEADS, Guess, chosen, guesses
-from boostqa.annotation.evaluation import agreement, calibration_error, spearman
-from boostqa.annotation.gold import Item, Items, read_items
+from boostqa.annotation.bulk import HEADS, Choice, Guess, guesses
+from boostqa.annotation.evaluation import agreement, calibration_interval, spearman
+from boostqa.annotation.gold import Item, Items, Sink, read_items, stream_items
 from boostqa.errors import UserError
 from boostqa.identity import digest
 from boostqa.taxonomy import OTHER, Discipline, Field, Taxonomy, levels, load
 from boostqa.text.normalise import fold
 
 LABELS = ("discipline", "field", "level", "grade")
+_BLOCK = 4096
+"""Rows that are labelled together."""
 _LANGUAGE_ITEMS = 5
 """Examples that make a language known."""
 
@@ -142,32 +145,33 @@ def apply_model(
     min_confidence: float = 0.4,
     ask: int = 0,
 ) -> dict[str, Any]:
-    """Labels every row of the files and writes them as JSON lines to `out`, in the order of the rows.
+    """Labels every row of the files and writes them to `out` (JSON lines or .parquet), in the order of the rows.
 
-    The taxonomy is the one that the classifier was fitted with, unless another file is given.
-    `ask` rows, those that a model's labels would help most, are marked with `"ask": true` (`bulk.chosen`).
+    Rows are read, labelled and written in blocks, so that memory does not grow with them. The taxonomy is the one that
+    the classifier was fitted with, unless another file is given. `ask` rows, those that a model's labels would help
+    most, are marked with `"ask": true` (`bulk.Choice`).
 
     Raises:
         UserError: if a file or the model cannot be used, or `out` cannot be written.
     """
     heads, about, tree = _loaded(model)
     tree = load(taxonomy) if taxonomy else tree
-    read = read_items(paths, tree)
-    found: list[Guess] = []
-    for first in range(0, len(read.items), 4096):
-        found += _guessed(heads, about, read.items[first : first + 4096], min_confidence, tree)
-    asked = set(chosen(found, ask))
-    encoder = msgspec.json.Encoder()
-    try:
-        with out.open("wb") as file:
-            for place, (item, guess) in enumerate(zip(read.items, found, strict=True)):
+    read, count, choice = Items(), Counter[str](), Choice(ask)
+    items = stream_items(paths, tree, read)
+    with Sink(out) as sink:
+        while block := list(islice(items, _BLOCK)):
+            found = _guessed(heads, about, block, min_confidence, tree)
+            rows = []
+            for item, guess in zip(block, found, strict=True):
+                choice.add(guess)
+                count[guess.why or "labelled"] += 1
                 stem = tree.stem(guess.field) if guess.field not in (None, OTHER) else None
-                row = {"id": item.id, "language": item.language, **msgspec.to_builtins(guess), "stem": stem}
-                file.write(encoder.encode(row | ({"ask": True} if place in asked else {})) + b"\n")
-    except OSError as error:
-        raise UserError(f"{out}: cannot be written ({error.strerror}); choose another file") from None
-    count = Counter(guess.why or "labelled" for guess in found)
-    return {"items": len(read.items), "counts": dict(count), **_unusable(read)}
+                rows.append(
+                    {"id": item.id, "language": item.language, **msgspec.to_builtins(guess), "stem": stem}
+                )
+            sink.write(rows)
+        sink.mark(choice.places())
+    return {"items": count.total(), "counts": dict(count), **_unusable(read)}
 
 
 def measure(paths: Sequence[Path], out: Path, model: str = "1PL") -> dict[str, Any]:
@@ -283,7 +287,8 @@ def _rows(items: Sequence[Item], found: Sequence[Guess], language: str) -> list[
         row = {"label": label, "language": language, **msgspec.to_builtins(seen), "accuracy": seen.accuracy}
         if label == "field":
             hit = np.array([a == b for a, b in zip(gold, guess, strict=True)])
-            row["calibration_error"] = calibration_error(np.array([g.confidence for _, g in both]), hit)
+            error, low, high = calibration_interval(np.array([g.confidence for _, g in both]), hit)
+            row |= {"calibration_error": error, "calibration_low": low, "calibration_high": high}
             row["top_two"] = sum(
                 a in (b, g.second) for a, b, (_, g) in zip(gold, guess, both, strict=True)
             ) / len(both)

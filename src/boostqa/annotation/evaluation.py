@@ -3,7 +3,9 @@
 Pure numbers over lists of labels; knows nothing of files, models or texts. Formulas: Cohen's kappa (Cohen, 1960)
 with its large-sample standard error sqrt(p (1 - p) / n) / (1 - e), p agreement, e agreement by chance; macro-F1 as
 the mean of F1 over the labels that gold has; Wilson intervals for shares; Spearman's rank correlation with mean
-ranks for ties and an interval by Fisher's transformation.
+ranks for ties and an interval by Fisher's transformation. Macro-F1 and calibration error have percentile intervals of
+the bootstrap (Efron, 1979), from a fixed seed; resampling adds to the calibration error, which cannot fall below zero,
+so that its interval is centred on what was measured (the basic bootstrap).
 """
 
 from __future__ import annotations
@@ -24,6 +26,9 @@ if TYPE_CHECKING:
     Floats = npt.NDArray[np.floating]
 
 
+_RESAMPLES = 200
+
+
 class Agreement(msgspec.Struct, frozen=True):
     """Labels against gold."""
 
@@ -38,6 +43,9 @@ class Agreement(msgspec.Struct, frozen=True):
     kappa_high: float
     macro_f1: float
     """Mean of F1 over the labels of gold, 0..1."""
+    macro_f1_low: float
+    """Ends of the 95% interval of macro-F1."""
+    macro_f1_high: float
     rare: list[tuple[str, int]]
     """Labels with fewer than 50 gold items, and how many: what is said of them is hardly known."""
     confused: list[tuple[str, str, int]]
@@ -75,9 +83,32 @@ def agreement(gold: Sequence[str], found: Sequence[str]) -> Agreement:
         kappa - 1.959964 * error,
         min(1.0, kappa + 1.959964 * error),
         math.fsum(f1) / len(f1) if f1 else 0.0,
+        *_macro_f1_interval(Counter(pairs)),
         sorted((name, count) for name, count in truth.items() if count < 50),
         [(a, b, count) for (a, b), count in sorted(wrong.items(), key=lambda item: (-item[1], item[0]))[:10]],
     )
+
+
+def _macro_f1_interval(pairs: Counter[tuple[str, str]]) -> tuple[float, float]:
+    """Ends of the 95% interval of macro-F1 from (gold, found) -> items; labels that a resample lacks are left out."""
+    import numpy as np
+
+    n = pairs.total()
+    if not n:
+        return 0.0, 1.0
+    names = {name: i for i, name in enumerate(sorted({a for a, _ in pairs} | {b for _, b in pairs}))}
+    cells = sorted(pairs)
+    rng = np.random.default_rng(0)
+    drawn = rng.multinomial(n, [pairs[cell] / n for cell in cells], size=_RESAMPLES).astype(np.float64)
+    truth, guess, both = np.zeros((3, _RESAMPLES, len(names)))
+    for count, (a, b) in zip(drawn.T, cells, strict=True):
+        truth[:, names[a]] += count
+        guess[:, names[b]] += count
+        if a == b:
+            both[:, names[a]] += count
+    f1 = 2 * both / np.maximum(truth + guess, 1)
+    low, high = np.quantile(f1.sum(axis=1) / np.maximum(1, (truth > 0).sum(axis=1)), (0.025, 0.975))
+    return float(low), float(high)
 
 
 def top_two(gold: Sequence[str], names: Sequence[str], chances: Floats) -> float:
@@ -101,6 +132,24 @@ def calibration_error(confidence: Floats, hit: npt.NDArray[np.bool_], bins: int 
         if (place == b).any()
     ]
     return sum(gaps) / max(1, len(hit))
+
+
+def calibration_interval(
+    confidence: Floats, hit: npt.NDArray[np.bool_], bins: int = 10
+) -> tuple[float, float, float]:
+    """As `calibration_error`, with the ends of its 95% interval; (0, 0, 1) without items."""
+    import numpy as np
+
+    found, n = calibration_error(confidence, hit, bins), len(hit)
+    if not n:
+        return 0.0, 0.0, 1.0
+    rng = np.random.default_rng(0)
+    confidence, drawn = np.asarray(confidence), []
+    for _ in range(_RESAMPLES):
+        chosen = rng.integers(0, n, n)
+        drawn.append(calibration_error(confidence[chosen], hit[chosen], bins))
+    low, high = np.quantile(drawn, (0.025, 0.975))
+    return found, max(0.0, 2 * found - float(high)), max(found, 2 * found - float(low))
 
 
 def spearman(one: Sequence[float], other: Sequence[float]) -> tuple[float, float, float]:

@@ -1,14 +1,18 @@
-"""Labelled files: items with the labels that came with them, in the taxonomy's words, and what was not of it.
+"""Labelled files, read and written: items with the labels that came with them; labels in blocks.
 
 Reads every format of `readers`. A label outside the taxonomy is counted by its value and left out, never guessed at; so
-is a row without text. Knows nothing of classifiers.
+is a row without text. Labels are written block by block, so that memory does not grow with the rows. What is known of a
+row only when all are read (whether a model should be asked) is added by a second pass over what was written, and the
+file appears under its name when it is whole. Knows nothing of classifiers.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -19,6 +23,14 @@ from boostqa.readers.items import BadRow, Raw
 from boostqa.taxonomy import Taxonomy, crosswalk, grades, levels
 from boostqa.text import language
 from boostqa.text.normalise import repair
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+
+_OUTSIDE = 10_000
+"""Different labels outside the taxonomy that are told apart."""
 
 
 class Item(msgspec.Struct, frozen=True, kw_only=True):
@@ -56,7 +68,7 @@ class Items(msgspec.Struct, kw_only=True):
 
 
 def read_items(paths: Iterable[Path], tree: Taxonomy, benchmark: str | None = None) -> Items:
-    """Items of labelled files in any format of `readers`.
+    """Items of labelled files in any format of `readers`, all of them held.
 
     Args:
         paths: the files.
@@ -64,25 +76,35 @@ def read_items(paths: Iterable[Path], tree: Taxonomy, benchmark: str | None = No
         benchmark: a name of the taxonomy's crosswalk: what the column `field` or `subject` holds are its subjects.
 
     Raises:
-        UserError: if a file cannot be read, or the benchmark is not known.
+        UserError: if a file cannot be read, the benchmark is not known, or no row has a question or text.
     """
     found = Items()
-    for path in paths:
-        for place, raw in enumerate(readers.open(str(path)), start=1):
+    found.items.extend(stream_items(paths, tree, found, benchmark))
+    return found
+
+
+def stream_items(
+    paths: Iterable[Path], tree: Taxonomy, found: Items, benchmark: str | None = None
+) -> Iterator[Item]:
+    """As `read_items`, one item after another; what could not be used is counted in `found`, which holds no items."""
+    names, count = [str(path) for path in paths], 0
+    for name in names:
+        for place, raw in enumerate(readers.open(name), start=1):
             if isinstance(raw, BadRow):
                 found.bad_count += 1
                 if len(found.bad) < 20:
-                    found.bad.append(f"{path}:{raw.line}: {raw.reason}: {raw.excerpt[:80]}")
+                    found.bad.append(f"{name}:{raw.line}: {raw.reason}: {raw.excerpt[:80]}")
                 continue
-            item = _item(raw, f"{path.name}:{raw.line or place}", found, tree, benchmark)
+            item = _item(raw, f"{Path(name).name}:{raw.line or place}", found, tree, benchmark)
             if item.text:
-                found.items.append(item)
+                count += 1
+                yield item
             else:
                 found.empty += 1
-    if not found.items:
-        names = ", ".join(str(path) for path in paths)
-        raise UserError(f"{names}: no row with a question or text; {found.bad_count} rows could not be read")
-    return found
+    if not count:
+        raise UserError(
+            f"{', '.join(names)}: no row with a question or text; {found.bad_count} rows could not be read"
+        )
 
 
 def _item(raw: Raw, place: str, found: Items, tree: Taxonomy, benchmark: str | None) -> Item:
@@ -125,9 +147,133 @@ def _labels(raw: Raw, found: Items, tree: Taxonomy, benchmark: str | None) -> di
             or (name != "field" and ours not in known[name])
             or (name == "field" and ours not in tree)
         ):
-            found.outside[name, value.strip()[:80]] += 1
+            key = name, value.strip()[:80]
+            # A column that holds something else entirely must not fill the memory.
+            found.outside[
+                key if key in found.outside or len(found.outside) < _OUTSIDE else (name, "...")
+            ] += 1
         else:
             labels[name] = ours
     if "field" in labels:
         labels["discipline"] = tree.parent(labels["field"])
     return labels
+
+
+_COLUMNS = {
+    "id": "string",
+    "language": "string",
+    "field": "string",
+    "discipline": "string",
+    "confidence": "double",
+    "second": "string",
+    "second_confidence": "double",
+    "level": "string",
+    "grade": "string",
+    "why": "string",
+    "stem": "string",
+}
+"""Column -> Arrow type name."""
+
+
+class Sink:
+    """A file of labels under way; use it with `with`.
+
+    Raises:
+        UserError: on every use, if the file cannot be written.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Opens it; `.parquet` is Parquet, any other ending JSON lines."""
+        self._path, self._part = path, path.with_name(f"{path.name}.part")
+        self._parquet = path.suffix == ".parquet"
+        self._encoder = msgspec.json.Encoder()
+        self._asked: Collection[int] = ()
+
+    def __enter__(self) -> Sink:
+        """The sink."""
+        with _told(self._path):
+            self._file = self._part.open("wb")
+            self._writer = _writer(self._file, asked=False) if self._parquet else None
+        return self
+
+    def write(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Adds rows with the columns of labels; one that a row lacks is null (Parquet) or left out (JSON)."""
+        import pyarrow as pa
+
+        with _told(self._path):
+            if self._writer:
+                self._writer.write_table(pa.Table.from_pylist(rows, schema=_schema(asked=False)))
+            else:
+                self._file.writelines(self._encoder.encode(row) + b"\n" for row in rows)
+
+    def mark(self, places: Collection[int]) -> None:
+        """The rows, from 0, that get `"ask": true` in the end; in Parquet the others get false."""
+        self._asked = places
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Puts the file in its place, or takes it away if something went wrong."""
+        with _told(self._path):
+            if self._writer:
+                self._writer.close()
+            self._file.close()
+            if kind is None and self._asked:
+                (self._mark_table if self._parquet else self._mark_lines)(frozenset(self._asked))
+            if kind is None:
+                self._part.replace(self._path)
+            else:
+                self._part.unlink(missing_ok=True)
+
+    def _mark_lines(self, asked: Collection[int]) -> None:
+        whole = self._part.with_name(f"{self._path.name}.marked")
+        with self._part.open("rb") as lines, whole.open("wb") as file:
+            for place, line in enumerate(lines):
+                file.write(line[:-2] + b',"ask":true}\n' if place in asked else line)
+        whole.replace(self._part)
+
+    def _mark_table(self, asked: Collection[int]) -> None:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        whole, seen = self._part.with_name(f"{self._path.name}.marked"), 0
+        with (
+            whole.open("wb") as file,
+            _writer(file, asked=True) as writer,
+            pq.ParquetFile(self._part) as table,
+        ):
+            for batch in table.iter_batches(batch_size=65_536):
+                flags = pa.array([place in asked for place in range(seen, seen + len(batch))])
+                writer.write_table(pa.Table.from_batches([batch]).append_column("ask", flags))
+                seen += len(batch)
+        whole.replace(self._part)
+
+
+class _told:  # noqa: N801  (used as a statement)
+    """Turns what the disk says into an error that names the file."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __enter__(self) -> None:
+        """Nothing to do."""
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if isinstance(error, OSError):
+            why = error.strerror or error
+            raise UserError(f"{self._path}: cannot be written ({why}); choose another file") from None
+
+
+def _schema(*, asked: bool) -> pa.Schema:
+    import pyarrow as pa
+
+    columns = [(name, pa.type_for_alias(kind)) for name, kind in _COLUMNS.items()]
+    return pa.schema([*columns, ("ask", pa.bool_())] if asked else columns)
+
+
+def _writer(file: Any, *, asked: bool) -> pq.ParquetWriter:
+    import pyarrow.parquet as pq
+
+    return pq.ParquetWriter(file, _schema(asked=asked))

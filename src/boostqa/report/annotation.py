@@ -52,6 +52,12 @@ def tell_fit(found: dict[str, Any], out: Path, *, as_json: bool) -> None:
     print(f"written: {out}")
 
 
+_TITLES = (
+    *("label", "language", "items", "accuracy", "95%", "kappa", "95%", "macro-F1", "95%"),
+    *("top two", "calibration error", "95%"),
+)
+
+
 def tell_eval(found: dict[str, Any], *, as_json: bool) -> None:
     """Agreement with gold per label and language, confusions, rare labels."""
     if as_json:
@@ -61,19 +67,7 @@ def tell_eval(found: dict[str, Any], *, as_json: bool) -> None:
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False)
-    titles = (
-        "label",
-        "language",
-        "items",
-        "accuracy",
-        "95%",
-        "kappa",
-        "95%",
-        "macro-F1",
-        "top two",
-        "calibration error",
-    )
-    for title in titles:
+    for title in _TITLES:
         table.add_column(title, justify="left" if title in ("label", "language") else "right")
     for row in found["rows"]:
         table.add_row(
@@ -85,10 +79,14 @@ def tell_eval(found: dict[str, Any], *, as_json: bool) -> None:
             f"{row['kappa']:.3f}",
             f"{row['kappa_low']:.3f}-{row['kappa_high']:.3f}",
             f"{row['macro_f1']:.3f}",
+            f"{row['macro_f1_low']:.3f}-{row['macro_f1_high']:.3f}",
             f"{row['top_two']:.3f}" if "top_two" in row else "",
             f"{row['calibration_error']:.3f}" if "calibration_error" in row else "",
+            f"{row['calibration_low']:.3f}-{row['calibration_high']:.3f}"
+            if "calibration_error" in row
+            else "",
         )
-    console = Console(highlight=False, markup=False, width=120, soft_wrap=True)
+    console = Console(highlight=False, markup=False, width=140, soft_wrap=True)
     console.print(table)
     for row in found["rows"]:
         if row["language"] == "all" and row["confused"]:
