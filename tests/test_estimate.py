@@ -36,6 +36,10 @@ def test_two_passes_are_heard_as_they_are_asked() -> None:
     ear = Ear("small", ModelConfig(base_url=LOCAL, model="x"))
     asyncio.run(_labelling(2, 1)(ear, Record(id="a", kind="seed", question="What is 2 + 3?", answer="5")))
     assert [request.schema_name for request in ear.heard] == ["label_field", "label_level"]
+    ear = Ear("small", ModelConfig(base_url=LOCAL, model="x"))
+    asyncio.run(_labelling(3, 1)(ear, Record(id="a", kind="seed", question="What is 2 + 3?", answer="5")))
+    asked = sorted(request.schema_name for request in ear.heard)
+    assert asked == ["label_discipline", "label_field", "label_level"]
 
 
 def test_the_second_sample_is_counted_where_a_classifier_can_be_fitted() -> None:

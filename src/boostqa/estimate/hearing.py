@@ -39,6 +39,7 @@ class Heard(msgspec.Struct, frozen=True, kw_only=True):
 
 REPLY = {
     "label": Span(70, 120, 250),
+    "label_discipline": Span(5, 10, 20),
     "label_field": Span(5, 10, 20),
     "label_level": Span(20, 30, 60),
     "solve": Span(150, 400, 1200),

@@ -1,8 +1,9 @@
 """Labelling an item: field, level, grade, question type, by a model under a constrained schema.
 
 One pass asks for everything at once (strong models). Two passes ask small models for the field alone, shown
-by one example a field, and then for level and grade. (Asking for the discipline first and then for one of its
-fields was measured and is worse: abstract names such as Science tell a small model little.) A call that failed
+by one example a field, and then for level and grade. Three passes ask for the discipline first, then for one of
+its fields: each choice is short, but a wrong discipline cannot be mended (docs/annotation.md has both measured; with
+a very small model the first two passes are worse than the field alone). A call that failed
 is a `Labelling` with a `failure`, never an exception. Knows nothing of stages.
 
 The level that counts (`Labels.level`) is never a silent mixture. The rubric's level is kept in
@@ -36,7 +37,7 @@ from boostqa.taxonomy import load as load_taxonomy
 
 MEASURED_COUNTS = 0.75
 """Largest standard error, in levels, at which the measured level counts instead of the rubric's."""
-PROMPTS = ("label", "label_field", "label_level")
+PROMPTS = ("label", "label_discipline", "label_field", "label_level")
 _VAGUE = ("General Knowledge", "Interdisciplinary")
 """Fields that small models choose whenever they are unsure; they are not offered to them."""
 ASSETS = (
@@ -83,7 +84,7 @@ async def label(
     Args:
         model: the annotator.
         record: what to label; its request, seeds and earlier labels are not shown.
-        passes: 1 for one call, 2 for discipline, field and level one after another.
+        passes: 1 for one call, 2 for field and level apart, 3 for discipline, one of its fields, and level.
         votes: samples of each call; the most frequent label wins, for levels and grades the median.
         known: labels that need not be asked for (such as gold ones); with two passes their calls are saved.
         taxonomy: disciplines and fields; None for the built-in ones.
@@ -94,7 +95,7 @@ async def label(
     tree = taxonomy or load_taxonomy()
     if passes == 1:
         return await _whole(model, record, votes, tree)
-    return await _stepwise(model, record, votes, tree, known or Labels())
+    return await _stepwise(model, record, votes, tree, known or Labels(), by_discipline=passes == 3)
 
 
 def text_of(record: Record) -> str:
@@ -154,9 +155,12 @@ def _second(found: Sequence[dict[str, Any]], field: str) -> tuple[str | None, fl
     return name, round(min(1.0, total / len(found)), 4)
 
 
-async def _stepwise(model: Model, record: Record, votes: int, tree: Taxonomy, known: Labels) -> Labelling:
+async def _stepwise(
+    model: Model, record: Record, votes: int, tree: Taxonomy, known: Labels, *, by_discipline: bool
+) -> Labelling:
+    field = _placed_field if by_discipline else _field
     (labels, problem), (rest, other) = await asyncio.gather(
-        _field(model, record, votes, tree, known), _level(model, record, votes, known)
+        field(model, record, votes, tree, known), _level(model, record, votes, known)
     )
     labels = msgspec.structs.replace(
         labels,
@@ -173,6 +177,30 @@ async def _stepwise(model: Model, record: Record, votes: int, tree: Taxonomy, kn
     )
 
 
+async def _placed_field(
+    model: Model, record: Record, votes: int, tree: Taxonomy, known: Labels
+) -> tuple[Labels, str]:
+    """As `_field`, but one of the fields of the discipline that the model names first."""
+    sure = None
+    if not known.field and not known.discipline:
+        offered = [d for d in tree.disciplines if any(f.name not in _VAGUE for f in tree.of(d.name))]
+        # The largest first, because an estimate hears what follows from the first.
+        offered = sorted(offered or tree.disciplines, key=lambda entry: -len(tree.of(entry.name)))
+        schema = object_schema({"discipline": {"type": "string", "enum": [entry.name for entry in offered]}})
+        lines = "\n".join(f"- {entry.name}: {entry.about}" for entry in offered)
+        messages = render("label_discipline", static={"disciplines": lines}, **_shown(record))
+        replies = await _ask(model, "label_discipline", messages, schema, votes, 40)
+        found = [reply.data["discipline"] for reply in replies if reply.ok]
+        if not found:
+            return Labels(), _failures(replies)
+        discipline, sure = _majority(found)
+        known = msgspec.structs.replace(known, discipline=discipline)
+    labels, problem = await _field(model, record, votes, tree, known)
+    if sure is not None and labels.field_confidence is not None:
+        labels = msgspec.structs.replace(labels, field_confidence=sure * labels.field_confidence)
+    return labels, problem
+
+
 async def _field(
     model: Model, record: Record, votes: int, tree: Taxonomy, known: Labels
 ) -> tuple[Labels, str]:
@@ -181,6 +209,8 @@ async def _field(
         return Labels(**placed(known.field, tree)), ""
     fields = [entry.name for entry in (tree.of(known.discipline) if known.discipline else tree.fields)]
     fields = [name for name in fields if name not in _VAGUE] or fields
+    if len(fields) == 1:
+        return Labels(**placed(fields[0], tree), field_confidence=1.0 if votes > 1 else None), ""
     schema = object_schema({"field": {"type": "string", "enum": fields}})
     replies = await _ask(model, "label_field", render("label_field", **_shown(record)), schema, votes, 40)
     found = [reply.data["field"] for reply in replies if reply.ok]

@@ -67,8 +67,9 @@ _DOUBTS = {
 class AnnotateConfig(StageConfig):
     """What is paid for and what is learned."""
 
-    passes: Literal[1, 2] = 1
-    """Calls per item: 1 asks for everything at once; 2 asks for the field, then the level (small models)."""
+    passes: Literal[1, 2, 3] = 1
+    """Calls per item: 1 asks for everything at once; 2 (small models) for the field and the level apart; 3 for the
+    discipline, then one of its fields, and the level."""
     sample: int = Field(default=2000, ge=0)
     """Items per head of the run that a model labels (items); spread evenly over sources and languages."""
     second_sample: int | None = Field(default=None, ge=0)

@@ -84,8 +84,8 @@ class VerifyConfig(StageConfig):
     """A right item with a lower score (1..5) is rejected all the same."""
     relabel: bool = True
     """Have the annotator label what came out; without it, variants get their seed's labels and others none."""
-    label_passes: Literal[1, 2] = 1
-    """One call for all labels, or discipline, field and level one after another (small models)."""
+    label_passes: Literal[1, 2, 3] = 1
+    """Calls for all labels, as `annotate.passes`."""
     label_votes: int = 1
     """Samples of each labelling call; the most frequent label (the median level) wins."""
     max_level_gap: int | None = None

@@ -322,6 +322,7 @@ def _judge(job: Job) -> Result:
 
 _TASKS: dict[str, Callable[[Job], Result]] = {
     "label": _label,
+    "label_discipline": _label,
     "label_field": _label,
     "label_level": _label,
     "write": _write,
