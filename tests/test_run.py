@@ -18,7 +18,7 @@ import yaml
 from boostqa.llm.ledger_files import entries as ledger_entries
 from boostqa.release import COLUMNS
 from fake_seeds import seed_rows, write_jsonl
-from world import boostqa, data_bytes, fake_server, make_recipe
+from world import MODELS, boostqa, data_bytes, fake_server, make_recipe
 
 pytestmark = pytest.mark.long
 
@@ -320,3 +320,18 @@ def test_a_refused_redo_removes_nothing(finished, tmp_path: Path):
     other.write_text(yaml.safe_dump(data))
     assert "max_variants" in boostqa("run", other, "--out", copy, "--redo", "verify", check=2).stderr
     assert data_bytes(copy) == before
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_what_an_endpoint_refuses_reaches_no_worker(tmp_path: Path, workers: int):
+    refusing = {name: {**persona, "refuses": ["response_format", "seed"]} for name, persona in MODELS.items()}
+    with fake_server(tmp_path, models=refusing) as server:
+        recipe = make_recipe(tmp_path, server.url, seeds=30, items=2)
+        boostqa("run", recipe, "--out", tmp_path / "run", "--until", "probe", "--workers", str(workers))
+        status = server.stats()["status"]
+        assert status["400"] <= 3 * 5  # what the first tries of each model were answered
+        assert status["200"] > 30
+        boostqa("run", recipe, "--out", tmp_path / "run", "--until", "probe", "--workers", str(workers))
+        assert (
+            server.stats()["status"]["200"] == status["200"]
+        )  # what was refused is asked again, and costs nothing
