@@ -126,6 +126,6 @@ def test_a_group_of_tasks_from_a_mirror(tmp_path: Path) -> None:
         ("arc_easy", "arc_easy/ARC-Easy/test-00000-of-00001.parquet"),
         ("arc_challenge", "arc_challenge/ARC-Challenge/test-00000-of-00001.parquet"),
     ]
-    assert [item for one in found for item in read(one)][0] == Item(
+    assert next(item for one in found for item in read(one)) == Item(
         id="m", benchmark="arc_easy", question=STEM, choices=CHOICES, answer=CHOICES[1]
     )

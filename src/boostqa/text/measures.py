@@ -140,7 +140,8 @@ def _summed(flags: NDArray[np.bool_], starts: Array) -> Array:
     np.cumsum(np.bitwise_count(eights), out=sums[1:])
     at = np.append(starts - 1, len(flags))
     within = np.append(eights, np.uint8(0))[at >> 3] & ((1 << (at & 7)) - 1).astype(np.uint8)
-    return np.diff(sums[at >> 3] + np.bitwise_count(within))
+    found: Array = np.diff(sums[at >> 3] + np.bitwise_count(within))
+    return found
 
 
 def _characters(text: Texts) -> dict[str, Array]:
