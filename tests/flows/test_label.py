@@ -110,7 +110,7 @@ def test_three_passes_ask_for_the_discipline_then_for_one_of_its_fields():
     assert model.count("label_discipline") == model.count("label_field") == model.count("label_level") == 1
 
 
-def test_three_passes_multiply_the_votes_and_stop_at_a_failed_discipline():
+def test_three_passes_multiply_the_votes_and_offer_all_fields_where_the_discipline_fails():
     model = Scripted(
         "m",
         label_discipline=lambda request: {"discipline": "Law" if request.sample == 1 else "Science"},
@@ -118,11 +118,15 @@ def test_three_passes_multiply_the_votes_and_stop_at_a_failed_discipline():
         label_level=LEVEL,
     )
     assert run(model, passes=3, votes=4).labels.field_confidence == 0.75 * 0.75
-    failed = Scripted("m", label_discipline=Outcome.FAILED, label_level=LEVEL)
+    failed = Scripted("m", label_discipline=Outcome.FAILED, label_field={"field": "Law"}, label_level=LEVEL)
     found = run(failed, passes=3)
-    assert (found.labels.field, found.labels.level) == (None, "H2")
-    assert "failed" in found.failure
-    assert failed.count("label_field") == 0
+    assert (found.labels.field, found.labels.level, found.failure) == ("Law", "H2", "")
+    none = run(
+        Scripted("m", label_discipline=Outcome.FAILED, label_field=Outcome.FAILED, label_level=LEVEL),
+        passes=3,
+    )
+    assert (none.labels.field, none.labels.level) == (None, "H2")
+    assert "failed" in none.failure
 
 
 def test_three_passes_do_not_ask_what_follows():

@@ -184,17 +184,16 @@ async def _placed_field(
     sure = None
     if not known.field and not known.discipline:
         offered = [d for d in tree.disciplines if any(f.name not in _VAGUE for f in tree.of(d.name))]
-        # The largest first, because an estimate hears what follows from the first.
-        offered = sorted(offered or tree.disciplines, key=lambda entry: -len(tree.of(entry.name)))
+        offered = offered or list(tree.disciplines)
         schema = object_schema({"discipline": {"type": "string", "enum": [entry.name for entry in offered]}})
         lines = "\n".join(f"- {entry.name}: {entry.about}" for entry in offered)
         messages = render("label_discipline", static={"disciplines": lines}, **_shown(record))
         replies = await _ask(model, "label_discipline", messages, schema, votes, 40)
         found = [reply.data["discipline"] for reply in replies if reply.ok]
-        if not found:
-            return Labels(), _failures(replies)
-        discipline, sure = _majority(found)
-        known = msgspec.structs.replace(known, discipline=discipline)
+        # Where the discipline fails, all fields are offered.
+        if found:
+            discipline, sure = _majority(found)
+            known = msgspec.structs.replace(known, discipline=discipline)
     labels, problem = await _field(model, record, votes, tree, known)
     if sure is not None and labels.field_confidence is not None:
         labels = msgspec.structs.replace(labels, field_confidence=sure * labels.field_confidence)
