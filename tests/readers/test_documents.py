@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 
@@ -112,6 +113,15 @@ def test_html_keeps_headings_code_tables_and_formulas(tmp_path: Path) -> None:
         assert kept in text.passage, kept
     for gone in ["Menu", "Imprint", "¶"]:
         assert gone not in text.passage
+
+
+def test_tags_in_capitals_count_as_well(tmp_path: Path) -> None:
+    path = tmp_path / "a.html"
+    tag = re.compile(r"</?(?:html|body|main|h[1-6]|p|pre|table|tr|t[hd])\b")
+    path.write_text(tag.sub(lambda match: match[0].upper(), PAGE))
+    text = [row for row in readers.open(str(path)) if isinstance(row, Raw)][-1]
+    for kept in ["# Limits & more\n", "```\ndef f():", "| a | b |\n| --- | --- |\n| 1 | 2 |"]:
+        assert kept in text.passage, kept
 
 
 def test_an_empty_page_is_named(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from boostqa.text import compiled, minhash, ngrams
+from boostqa.text.measures import measure
 from boostqa.text.tokens import Tokens, tokens
 
 pytestmark = pytest.mark.skipif(compiled.loops is None, reason="the package was built without a compiler")
@@ -34,11 +35,13 @@ def same(found: Tokens, want: Tokens) -> bool:
 @settings(max_examples=300, deadline=None)
 @given(st.lists(TEXT, max_size=6), st.integers(1, 20))
 @example(["a" * length for length in range(1, 40)], 2)
+@example(["to be or not to be " * 30, "word " * 60], 3)
 @example([], 1)
 @example(["", " ", "+" * 30, "ab" * 500, "é" * 31 + "+x"], 5)
 def test_compiled_loops_and_numpy_agree_to_the_last_bit(texts: list[str], n: int) -> None:
     found = tokens(texts)
     runs, windows = ngrams.runs(found, n), ngrams.windows(found.hashes, n)
+    counts = measure(texts)
     signatures = minhash.signatures(texts, n=n, bands=5, rows=3)
     with without_loops():
         assert same(found, tokens(texts))
@@ -46,6 +49,7 @@ def test_compiled_loops_and_numpy_agree_to_the_last_bit(texts: list[str], n: int
         assert np.array_equal(runs.hashes, again.hashes)
         assert np.array_equal(runs.counts, again.counts)
         assert np.array_equal(windows, ngrams.windows(found.hashes, n))
+        assert counts == measure(texts)
         assert np.array_equal(signatures, minhash.signatures(texts, n=n, bands=5, rows=3))
 
 
@@ -62,6 +66,9 @@ def test_arrays_that_are_too_short_are_refused() -> None:
         compiled.loops.runs(eight, np.array([0, 40]), 2, np.zeros(38, np.uint64))
     with pytest.raises(ValueError, match="densify: an array is too short"):
         compiled.loops.densify(four, np.array([0, 1, 2, 3, 9, 0, 0, 0, 0]), 3)
+    for counts in ([41], [-1], [30, 30]):
+        with pytest.raises(ValueError, match="different: an array is too short"):
+            compiled.loops.different(eight, np.array(counts), np.zeros(2, np.int64))
     for counts, owners in (([41], [0]), ([5], [2]), ([5], [-1]), ([5, 5], [0])):
         with pytest.raises(ValueError, match="minima: an array is too short"):
             compiled.loops.minima(eight, np.array(counts), np.array(owners), 4, four)
