@@ -114,6 +114,8 @@ def test_drawings_count_by_their_labels() -> None:
     text = "What is the area of the shaded triangle below, if its base is twice its height? " + code
     assert plain(text.format(7)).split() == [*text.split("[asy]")[0].split(), "$A7$", "$B$"]
     assert plain("no end [asy] draw(A)") == "no end   draw(A)"
+    full = text.format(7).translate({i: i + 0xFEE0 for i in range(0x21, 0x7F)})
+    assert words(plain(full)) == words(plain(text.format(7)))
     config = DecontaminateConfig()
     known = Index(build([Item(id="1", benchmark="x", question=text.format(7))], config), config)
     assert known.find(Item(id="", benchmark="", question="Which point is highest? " + code)).score < 0.2

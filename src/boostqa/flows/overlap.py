@@ -10,6 +10,7 @@ its own is another question and scores below one half. Knows nothing of options,
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterator, Sequence
 from difflib import Match, SequenceMatcher
 from functools import cache
@@ -17,6 +18,7 @@ from math import log
 from typing import TYPE_CHECKING
 
 from boostqa.text.ngrams import windows
+from boostqa.text.normalise import raised
 from boostqa.text.tokens import Tokens, blocks, word_hashes
 
 if TYPE_CHECKING:
@@ -87,6 +89,8 @@ _LABELS = re.compile(r'"([^"\n]{1,100})"')
 
 def plain(text: str) -> str:
     """The text with formulas spelled in one way and drawings by their labels; for comparing, never for keeping."""
+    if "＼" in text or "［" in text:
+        text = unicodedata.normalize("NFKC", raised(text))
     if "[asy]" in text:
         text = _labelled(text)
     if "\\" in text or "{,}" in text:
@@ -345,6 +349,6 @@ def plain_all(texts: pa.ChunkedArray) -> pa.Array:
     import pyarrow.compute as pc
 
     array = texts.combine_chunks()
-    marked = pc.match_substring_regex(array, r"\\|\{,\}|\[asy\]")
+    marked = pc.match_substring_regex(array, r"\\|\{,\}|\[asy\]|＼|［")
     changed = [plain(text) for text in array.filter(marked).to_pylist()]
     return pc.replace_with_mask(array, marked, pa.array(changed, pa.string())) if changed else array
