@@ -62,7 +62,7 @@ def test_other_numbers_are_no_paraphrase(topics: None) -> None:
     assert found[0] == (pytest.approx(1.0, abs=1e-3), "exam 1")
     assert found[1] == (0.0, "")
     assert paraphrased("e5-small", known, []) == []
-    assert vectors("e5-small", []).shape == (0, 0)
+    assert len(vectors("e5-small", [])) == 0
 
 
 def test_a_paraphrase_is_dropped_with_its_score_and_only_if_asked_for(topics: None, tmp_path: Path) -> None:

@@ -30,17 +30,12 @@ _NUMBER = re.compile(r"\d[\d.]{0,30}")
 
 
 def vectors(name: str, texts: Sequence[str]) -> Vectors:
-    """The vectors of texts by the encoder of that name, each made for itself; [texts, dimensions], length 1 each.
+    """The vectors of texts by the encoder of that name, [texts, dimensions], length 1 each.
 
     Raises:
         UserError: if there is no such encoder, or it is not installed.
     """
-    import numpy as np
-
-    model = encoder(name)
-    # One by one: in a batch, quantised weights give a text another last digit for each company.
-    found = [model.encode([plain(text)]) for text in texts]
-    return np.concatenate(found) if found else np.empty((0, 0), dtype=np.float32)
+    return encoder(name).encode([plain(text) for text in texts])
 
 
 def nearest(asked: Vectors, known: Vectors) -> tuple[Vectors, Indexes]:
