@@ -2,8 +2,7 @@
 
 One pass asks for everything at once (strong models). Two passes ask small models for the field alone, shown
 by one example a field, and then for level and grade. Three passes ask for the discipline first, then for one of
-its fields: each choice is short, but a wrong discipline cannot be mended (docs/annotation.md has both measured; with
-a very small model the first two passes are worse than the field alone). A call that failed
+its fields: each choice is short, but a wrong discipline cannot be mended. A call that failed
 is a `Labelling` with a `failure`, never an exception. Knows nothing of stages.
 
 The level that counts (`Labels.level`) is never a silent mixture. The rubric's level is kept in
