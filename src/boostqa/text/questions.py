@@ -41,6 +41,24 @@ _ELSEWHERE = re.compile(
     r"\b(?:according to|based on|in|from) (?:the|this) (?:previous |preceding )?(?:section|chapter)\b(?! of\b)",
     re.IGNORECASE,
 )
+_HINTS = (
+    *(
+        "passage",
+        "text",
+        "article",
+        "graph",
+        "excerpt",
+        "document",
+        "author",
+        "fig",
+        "diagram",
+        "picture",
+        "image",
+    ),
+    *("video", "animation", "table", "problem", "question", "example", "exercise", "section", "chapter"),
+    *("文", "材料", "段", "作者", "图", "表"),
+)
+"""One of these is in whatever the four expressions above find; much quicker to look for."""
 _DRAWN = re.compile(r"\[asy\]|\\begin\{(?:asy|tikzpicture|picture)\}|<svg\b|!\[[^\]]*\]\(")
 """A figure as the source that it is drawn from."""
 _TABLED = re.compile(r"\\begin\{(?:tabular|array|[bpv]?matrix)\}|^\s*\|.*\|", re.MULTILINE)
@@ -100,6 +118,9 @@ def qa_problems(question: str, answer: str, language: str = "en") -> list[str]:
 
 def _needs_context(question: str) -> bool:
     """Whether a question refers to a text, figure, table or exercise that is not in it."""
+    low = question.lower()
+    if not any(hint in low for hint in _HINTS):
+        return False
     if _ELSEWHERE.search(question) or (_FIGURE.search(question) and not _DRAWN.search(question)):
         return True
     if estimate_tokens(question) >= _LONG:
