@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections import Counter
 from html.parser import HTMLParser
@@ -11,6 +12,7 @@ import msgspec
 import pytest
 
 from boostqa.errors import UserError
+from boostqa.flows import check, variant
 from boostqa.pipeline import PIPELINE
 from boostqa.report import finish, trust, write_report
 from boostqa.report.annotation import KEPT, keep
@@ -191,7 +193,8 @@ def test_words_for_every_stage_and_every_reason_of_verify() -> None:
     assert set(ABOUT) == {entry.name for entry in PIPELINE}
     named = {reason for _, _, group in RUNGS for reason in group}
     constants = {v for k, v in vars(verify).items() if k.isupper() and isinstance(v, str)}
-    assert named == constants
+    found = re.findall(r'Problem\(\s*"(\w+)"', inspect.getsource(check) + inspect.getsource(variant))
+    assert named == constants | set(found)
 
 
 def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:

@@ -1,4 +1,7 @@
-"""Where the latest answers of this process stand, by key, in bounded memory. Knows nothing of what stands at a place."""
+"""Where the latest answers of this process stand, by key, in bounded memory.
+
+Knows nothing of what stands at a place.
+"""
 
 from __future__ import annotations
 

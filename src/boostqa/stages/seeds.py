@@ -207,9 +207,7 @@ class Seeds(Stage):
             repeats = ids.repeats()
             for piece in pieces:
                 mine = range(piece["start"], piece["stop"])
-                piece["repeats"] = (
-                    json.dumps({i: repeats[i] for i in mine if i in repeats}) if repeats else "{}"
-                )
+                piece["repeats"] = json.dumps({i: repeats[i] for i in mine if i in repeats})
                 yield piece
 
     def _pieces(self, source: SourceConfig, file: str, path: str, ids: Ids) -> Iterator[dict[str, Any]]:
