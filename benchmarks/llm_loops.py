@@ -308,7 +308,8 @@ async def engine_loop(options: Options) -> dict[str, float]:
         # Four tasks at a time, as in a worker (`executor.LANES`), which end at different times.
         open_shards, starts = 4, [0]
         while starts[-1] < options.requests:
-            starts.append(starts[-1] + max(200, options.requests * (4 + len(starts) % 4) // 48))
+            size = min(4000, max(200, options.requests // 12))
+            starts.append(starts[-1] + size * (4 + len(starts) % 4) // 4)
         shards = iter(pairwise(starts))
 
         async def shard_lane() -> int:

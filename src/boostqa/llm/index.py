@@ -255,8 +255,7 @@ def index_run(run_dir: Path, reuse: list[Path] | None = None) -> Index:
             if read_sidecar(path) is None:
                 side = scan(path)
                 # The size of the whole file, torn tail included: the file will not change any more.
-                keys = [(key.hex(), offset) for key, offset in side.keys]
-                write_sidecar(path, path.stat().st_size, keys, side.totals)
+                write_sidecar(path, path.stat().st_size, side.keys, side.totals)
     others = [path for run in reuse or [] for path in ledger_files(run)]
     return build_index(index_path(run_dir), [*own, *others])
 

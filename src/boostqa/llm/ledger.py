@@ -57,7 +57,7 @@ class Journal:
         self._path: Path | None = None
         self._fd = -1
         self._end = 0
-        self._own: list[tuple[str, int]] = []
+        self._own: list[tuple[bytes, int]] = []
         self.sums: dict[str, Totals] = {}
         """By name in the recipe's `models`, over what this journal has written to its file."""
         self._pending: list[tuple[Line, bytes]] = []
@@ -172,8 +172,8 @@ class Journal:
         for line, _ in pending:
             self.sums.setdefault(line.name, Totals()).add(line)
             if not line.err:
-                self._own.append((line.k, self._end))
-                self._writer.places.add(bytes.fromhex(line.k), self._path, self._end)
+                self._own.append((key := bytes.fromhex(line.k), self._end))
+                self._writer.places.add(key, self._path, self._end)
         self._end += len(data)
 
     def _create(self) -> None:

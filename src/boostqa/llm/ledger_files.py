@@ -69,7 +69,7 @@ def sidecar_path(path: Path) -> Path:
     return path.with_name(path.name + ".idx")
 
 
-def write_sidecar(path: Path, size: int, keys: list[tuple[str, int]], totals: dict[str, Totals]) -> None:
+def write_sidecar(path: Path, size: int, keys: list[tuple[bytes, int]], totals: dict[str, Totals]) -> None:
     """Write the sidecar of the closed ledger file `path`, whole or not at all.
 
     Raises:
@@ -77,7 +77,7 @@ def write_sidecar(path: Path, size: int, keys: list[tuple[str, int]], totals: di
     """
     first: dict[bytes, int] = {}
     for key, offset in keys:
-        first.setdefault(bytes.fromhex(key), offset)
+        first.setdefault(key, offset)
     head = msgspec.json.encode(_SidecarHead(size=size, keys=len(first), totals=totals))
     body = b"".join(key + _OFFSET.pack(offset) for key, offset in sorted(first.items()))
     temp = path.with_name(f"{path.name}.idx.{os.getpid()}.tmp")
@@ -87,7 +87,7 @@ def write_sidecar(path: Path, size: int, keys: list[tuple[str, int]], totals: di
 
 
 def finish_file(
-    fd: int, path: Path, size: int, keys: list[tuple[str, int]], totals: dict[str, Totals]
+    fd: int, path: Path, size: int, keys: list[tuple[bytes, int]], totals: dict[str, Totals]
 ) -> None:
     """Sync and close the ledger file `path`, whose descriptor is `fd`, and its folder, and write the sidecar."""
     os.fsync(fd)
