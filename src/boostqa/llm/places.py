@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-ROOM = 50_000
-"""Answers that are remembered at most, about 150 bytes each."""
+ROOM = 20_000
+"""Answers that are remembered at most, about 200 bytes each."""
 
 
 class Places:
