@@ -117,6 +117,17 @@ def test_an_endpoint_that_cannot_be_used_is_found_before_the_run(tmp_path: Path,
     assert message in done.stderr
 
 
+def test_stages_that_ask_no_model_need_none(tmp_path: Path, server):
+    recipe = make_recipe(tmp_path, server.url, seeds=8)
+    data = yaml.safe_load(recipe.read_text())
+    for model in data["models"].values():
+        model["base_url"] = "http://127.0.0.1:9/v1"
+    recipe.write_text(yaml.safe_dump(data))
+    boostqa("run", recipe, "--out", tmp_path / "run", "--until", "decontaminate")
+    assert (tmp_path / "run" / "02-decontaminate" / "manifest.json").exists()
+    boostqa("run", recipe, "--out", tmp_path / "run", "--until", "annotate", check=2)
+
+
 def test_bad_lines_are_dropped_with_their_place_and_counted(tmp_path: Path, server):
     recipe = make_recipe(tmp_path, server.url, seeds=20)
     lines = (tmp_path / "seeds.jsonl").read_text().splitlines()

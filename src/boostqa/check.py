@@ -28,8 +28,15 @@ from boostqa.recipe import Recipe, load
 from boostqa.run import Run
 
 
-async def preflight(recipe: Recipe, addresses: Mapping[str, Address]) -> str:
+async def preflight(
+    recipe: Recipe, addresses: Mapping[str, Address], roles: Collection[str] | None = None
+) -> str:
     """Before the first paid request: every endpoint answers, takes its key and knows its model.
+
+    Args:
+        recipe: of the run.
+        addresses: of what was started for it.
+        roles: that will be asked; None: all.
 
     Returns:
         The currency that the prices of the models in use share; empty where there is none.
@@ -38,7 +45,7 @@ async def preflight(recipe: Recipe, addresses: Mapping[str, Address]) -> str:
         UserError: naming the entry of `models`, the address, what it said, and the remedy; also when a budget of
             money could not be kept (`check_prices`).
     """
-    models = recipe.models_in_use()
+    models = recipe.models_in_use(roles)
     currency = check_prices(models, recipe.budget.money)
     found = await asyncio.gather(*(reach_endpoint(n, c, address=addresses.get(n)) for n, c in models.items()))
     for findings in [one for group in found for one in group]:
@@ -47,12 +54,23 @@ async def preflight(recipe: Recipe, addresses: Mapping[str, Address]) -> str:
 
 
 async def learn(
-    recipe: Recipe, run: Run, governor: Governor, addresses: Mapping[str, Address]
+    recipe: Recipe,
+    run: Run,
+    governor: Governor,
+    addresses: Mapping[str, Address],
+    roles: Collection[str] | None = None,
 ) -> dict[str, Abilities]:
     """What the endpoints of a run obey, found out with a few tiny calls each, which go through ledger and budget.
 
     The next start finds the answers in the ledger and pays nothing. Not asked are the embedded model, which is known,
     and those behind a Batch API, whose answers would take hours.
+
+    Args:
+        recipe: of the run.
+        run: whose ledger it is.
+        governor: of its budgets.
+        addresses: of what was started for it.
+        roles: that will be asked; None: all.
 
     Returns:
         Abilities by name in `models`.
@@ -64,7 +82,7 @@ async def learn(
     """
     models = {
         name: config
-        for name, config in recipe.models_in_use().items()
+        for name, config in recipe.models_in_use(roles).items()
         if not config.embedded and config.transport == "online"
     }
 

@@ -7,7 +7,7 @@ Unknown keys fail with "did you mean"; paths are relative to the recipe's folder
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any, get_args
 
@@ -92,9 +92,10 @@ class Recipe(StageConfig):
     dataset: DatasetConfig = DatasetConfig()
     budget: Budget = Budget()
 
-    def models_in_use(self) -> dict[str, ModelConfig]:
-        """The models that have a role; others are neither started nor asked."""
-        names = {name for role in type(self.roles).model_fields for name in self.roles.of(role)}
+    def models_in_use(self, roles: Collection[str] | None = None) -> dict[str, ModelConfig]:
+        """The models that have a role, or one of `roles`; others are neither started nor asked."""
+        chosen = type(self.roles).model_fields if roles is None else roles
+        names = {name for role in chosen for name in self.roles.of(role)}
         return {name: config for name, config in self.models.items() if name in names}
 
     # The field stands before the sections, so that the labels in these are checked against this taxonomy.

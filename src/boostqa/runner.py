@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -97,6 +97,14 @@ class Runner:
             and self._released()
             and release.manifest() is not None
         )
+
+    def roles(self, until: str | None = None) -> set[str]:
+        """Roles that a session up to `until` may ask: none where it ends before the first stage that asks models."""
+        names = _names("head")
+        chosen: Iterable[Entry] = PIPELINE
+        if until in names and self._manifest("head", names[-1]) is None:
+            chosen = entries("head")[: names.index(until) + 1]
+        return {role for entry in chosen for role in entry.stage.roles}
 
     def segments_complete(self) -> bool:
         """Whether all entries of all segments begun so far are done."""

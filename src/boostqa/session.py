@@ -71,7 +71,7 @@ def run_session(recipe_path: Path, options: Options, progress: Progress) -> Run:
         with _session(run), ExitStack() as stack:
             if scope or not runner.idle(options.until):
                 addresses = start_embedded(recipe, stack)
-                currency = event_loop(preflight(recipe, addresses))
+                currency = event_loop(preflight(recipe, addresses, runner.roles(options.until)))
                 if scope:
                     redo(run, scope)
                 run.write_recipe(dump(recipe))
@@ -173,7 +173,7 @@ async def _run(
         root=str(run.root),
         recipe=recipe.model_dump(mode="json"),
         addresses=addresses,
-        abilities=await learn(recipe, run, governor, addresses),
+        abilities=await learn(recipe, run, governor, addresses, runner.roles(options.until)),
     )
     executor = (
         ProcessExecutor(setup, governor, options.workers)
