@@ -196,8 +196,8 @@ def test_a_full_disk_stops_the_run_and_it_resumes(tmp_path: Path, server):
     assert (tmp_path / "run" / "dataset" / "manifest.json").exists()
 
 
-@pytest.mark.parametrize("workers", [1, 2])
-def test_ctrl_c_ends_within_five_seconds_and_the_run_resumes(tmp_path: Path, workers: int):
+@pytest.mark.parametrize(("workers", "answered"), [(1, 0), (1, 40), (2, 40)])
+def test_ctrl_c_ends_within_five_seconds_and_the_run_resumes(tmp_path: Path, workers: int, answered: int):
     slow = {"fake-judge": {"dialect": "openai", "latency_s": 0.5}}
     with fake_server(tmp_path) as server:
         recipe = make_recipe(tmp_path, server.url, seeds=60, items=6)
@@ -210,7 +210,11 @@ def test_ctrl_c_ends_within_five_seconds_and_the_run_resumes(tmp_path: Path, wor
             start_new_session=True,
         )
         deadline = time.monotonic() + 30
-        while server.stats()["in_flight"] == 0 and time.monotonic() < deadline:
+        # With none answered yet, the endpoints are being tried out.
+        while time.monotonic() < deadline:
+            stats = server.stats()
+            if stats["in_flight"] and stats["answered"] >= answered:
+                break
             time.sleep(0.05)
         start = time.monotonic()
         process.send_signal(signal.SIGINT)
@@ -351,6 +355,8 @@ def test_the_cause_of_a_stop_is_told_not_its_echo(tmp_path: Path):
     slow = MODELS | {"fake-judge": {"dialect": "openai", "latency_s": 0.3}}
     with fake_server(tmp_path, models=slow) as server:
         recipe = make_recipe(tmp_path, server.url, seeds=160, items=6)
-        server.control({"faults": {"script": [{"fault": "401", "model": "fake-judge", "at": 5}]}})
+        # After the calls by which a start finds out what the endpoints obey.
+        refused = {"fault": "401", "model": "fake-judge", "at": 40, "until": 10_000, "times": 1}
+        server.control({"faults": {"script": [refused]}})
         done = boostqa("run", recipe, "--out", tmp_path / "run", check=4)
     assert "401" in done.stderr

@@ -102,7 +102,7 @@ class Runner:
         """Roles that a session up to `until` may ask: none where it ends before the first stage that asks models."""
         names = _names("head")
         chosen: Iterable[Entry] = PIPELINE
-        if until in names and self._manifest("head", names[-1]) is None:
+        if until in names and (until not in _names("round-1") or self._manifest("head", names[-1]) is None):
             chosen = entries("head")[: names.index(until) + 1]
         return {role for entry in chosen for role in entry.stage.roles}
 

@@ -9,11 +9,12 @@ import asyncio
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import AsyncExitStack, ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from fnmatch import fnmatch
 from pathlib import Path
+from typing import Any, TypeVar
 
 from boostqa.check import check_files, learn, preflight, start_embedded
 from boostqa.child import Setup, event_loop
@@ -34,6 +35,7 @@ from boostqa.run import Run
 from boostqa.runner import Progress, Runner, Silent
 from boostqa.view import entry_folder
 
+T = TypeVar("T")
 STOP_SECONDS = 3.0
 """After Ctrl-C: how long records in work may finish; with the clean-up this stays below 5 s."""
 
@@ -169,11 +171,12 @@ async def _run(
 ) -> None:
     recipe, run = runner.recipe, runner.run
     governor = _governor(run, options, limits)
+    found = learn(recipe, run, governor, addresses, runner.roles(options.until))
     setup = Setup(
         root=str(run.root),
         recipe=recipe.model_dump(mode="json"),
         addresses=addresses,
-        abilities=await learn(recipe, run, governor, addresses, runner.roles(options.until)),
+        abilities=await _stoppable(found, lambda task: task.cancel()),
     )
     executor = (
         ProcessExecutor(setup, governor, options.workers)
@@ -188,12 +191,12 @@ async def _run(
             print(f"metrics at {url}", file=sys.stderr, flush=True)
         await stack.enter_async_context(executor)
         progress.begin(run, executor, governor.spent)
-        main = asyncio.ensure_future(runner(executor, options.until))
-        with _stopping(executor, main):
-            try:
-                await main
-            except asyncio.CancelledError:
-                raise Interrupted("stopped; the same command resumes the run") from None
+
+        def drain(main: asyncio.Future[None]) -> None:
+            executor.drain()
+            asyncio.get_running_loop().call_later(STOP_SECONDS, main.cancel)
+
+        await _stoppable(runner(executor, options.until), drain)
     batches = Store(batch_folder(run.root))
     if batches.states():  # worker processes end at once and leave this to their parent
         index = index_run(run.root, options.reuse)
@@ -212,21 +215,18 @@ def _governor(run: Run, options: Options, limits: Limits) -> Governor:
     return Governor(limits, ledger + unsettled, _hours(run), unsettled=unsettled)
 
 
-@contextmanager
-def _stopping(executor: LocalExecutor | ProcessExecutor, main: asyncio.Future[None]) -> Iterator[None]:
-    """Ctrl-C and SIGTERM: drain first, cancel after `STOP_SECONDS`."""
-    loop = asyncio.get_running_loop()
-
-    def stop() -> None:
-        executor.drain()
-        loop.call_later(STOP_SECONDS, main.cancel)
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stop)
+async def _stoppable(work: Coroutine[Any, Any, T], stop: Callable[[asyncio.Future[T]], object]) -> T:
+    """What `work` returns; Ctrl-C and SIGTERM call `stop` with it, which cancels it now or later."""
+    loop, task = asyncio.get_running_loop(), asyncio.ensure_future(work)
+    signals = (signal.SIGINT, signal.SIGTERM)
+    for number in signals:
+        loop.add_signal_handler(number, stop, task)
     try:
-        yield
+        return await task
+    except asyncio.CancelledError:
+        raise Interrupted("stopped; the same command resumes the run") from None
     finally:
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in signals:
             loop.remove_signal_handler(number)
 
 
