@@ -8,8 +8,9 @@ public benchmarks of `../shared/data`, whose subjects the crosswalk of the taxon
 kept. Items that are near duplicates (MinHash over questions, Jaccard from 0.5) or translations of each other are one
 group, and no group is on both sides. The plain baseline (tf-idf of words and pairs of words, logistic regression of
 scikit-learn) runs in the same folds and needs `pip install scikit-learn`; `--encoder` needs `boostqa[encoder]` and
-an hour. `--folds 2` tests two folds of the five. Results of folds and sentence vectors stay in the folder `--keep` and
-are not made again from there: empty it when the classifier changes.
+an hour. `--folds 2` tests two folds of the five, `--only ceval m3ke` the named benchmarks (of `tasks` and `transfer`).
+Results of folds and sentence vectors stay in the folder `--keep` and are not made again from there: empty it when the
+classifier changes.
 """
 
 from __future__ import annotations
@@ -323,10 +324,12 @@ TASKS = {"mmlu_pro": 0.785, "mmlu": 0.777, "cmmlu": 0.729}
 """Accuracy of a plain tf-idf and logistic regression on the sets' own subjects, as published with the data."""
 
 
-def tasks(data: Path) -> None:
-    """The subjects of three benchmarks, each on its own: majority, plain baseline and ours in the same five folds."""
-    print("\nbenchmark       items subjects published  method           accuracy (95%)          kappa")
+def tasks(data: Path, chosen: list[str], folds: range) -> None:
+    """The subjects of three benchmarks, each on its own: majority, plain baseline and ours in the same folds."""
+    print("\nbenchmark      tested subjects published  method           accuracy (95%)          kappa")
     for name, published in TASKS.items():
+        if name not in chosen:
+            continue
         rows = [row for part in SETS[name] for row in read(data, part)]
         leader = groups([row["question"] for row in rows], [row["id"] for row in rows])
         fold = np.array([int(unit("fold", rows[k]["id"]) * FOLDS) for k in leader])
@@ -334,15 +337,12 @@ def tasks(data: Path) -> None:
             {"text": text_of(row), "field": row["subject"], "group": rows[k]["id"]}
             for row, k in zip(rows, leader, strict=True)
         ]
-        truth = [item["field"] for item in items]
+        subjects = len({item["field"] for item in items})
         for method in (Majority(), Plain(), Ours()):
-            guess = np.empty(len(items), dtype=object)
-            for k in range(FOLDS):
-                test, names, chances = fold_of(method, items, fold, k, None)
-                guess[test] = [names[best] for best in chances.argmax(axis=1)]
-            a = evaluation.agreement(truth, guess.tolist())
+            results = [fold_of(method, items, fold, k, None) for k in folds]
+            a = row_of(items, "field", results)["agreement"]
             print(
-                f"{name:12} {len(items):8} {len(set(truth)):8} {published:9.3f}  {method.name:16} "
+                f"{name:12} {a.n:8} {subjects:8} {published:9.3f}  {method.name:16} "
                 f"{a.accuracy:.3f} ({a.low:.3f}-{a.high:.3f}) {a.kappa:8.3f}",
                 flush=True,
             )
@@ -383,10 +383,10 @@ def active(items: list[dict[str, Any]]) -> None:
         )
 
 
-def transfer(items: list[dict[str, Any]], methods: list[Any]) -> None:
+def transfer(items: list[dict[str, Any]], methods: list[Any], chosen: list[str]) -> None:
     """Each benchmark tested by what the others taught; groups with items in both are left out of the training."""
     print(f"\nleave one benchmark out\n{HEAD}")
-    for name in SETS:
+    for name in chosen:
         test = np.array([i for i, item in enumerate(items) if item["benchmark"] == name])
         seen = {items[i]["group"] for i in test}
         train = np.array([i for i, item in enumerate(items) if item["group"] not in seen])
@@ -458,7 +458,9 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--encoder", action="store_true")
     parser.add_argument("--keep", type=Path, help="folder of results of folds and sentence vectors")
-    parser.add_argument("--only", nargs="*", help="benchmarks to use; default: all")
+    parser.add_argument(
+        "--only", nargs="*", default=list(SETS), help="benchmarks of tasks, transfer; default: all"
+    )
     parser.add_argument("--folds", type=int, default=FOLDS, help="folds that are tested, of five")
     given = parser.parse_args()
     parts = given.parts or ["fields", "tasks", "transfer", "active", "levels", "speed"]
@@ -467,10 +469,10 @@ def main() -> None:
     if "levels" in parts:
         scales(given.data)
     if "tasks" in parts:
-        tasks(given.data)
+        tasks(given.data, given.only, range(given.folds))
     if not {"fields", "transfer", "active", "speed"} & set(parts):
         return
-    items = [item for item in gold(given.data) if not given.only or item["benchmark"] in given.only]
+    items = gold(given.data)
     methods: list[Any] = [Majority(), Ours()]
     if given.encoder:
         methods.append(Ours(vectors_of(items, (given.keep or Path(".")) / "vectors.npz")))
@@ -479,7 +481,7 @@ def main() -> None:
     if "fields" in parts:
         fields(items, methods, range(given.folds), given.keep)
     if "transfer" in parts:
-        transfer(items, [method for method in methods if isinstance(method, Ours)])
+        transfer(items, [method for method in methods if isinstance(method, Ours)], given.only)
     if "active" in parts:
         active(items)
     if "speed" in parts:

@@ -88,6 +88,23 @@ def test_words_that_no_example_had_are_unknown_however_many():
     assert found.sparse.known(rows(real)).mean() > 0.97
 
 
+def test_codes_and_numbers_are_no_known_words():
+    texts, labels = examples()
+    # Single letters and numbers of every length are known, as they are to any classifier of real questions.
+    common = " ".join(f"{letter} {'7' * i} {letter}{i}" for i, letter in enumerate("abcdefghijklmnop"))
+    found, _ = fit([f"{text} {common}" for text in texts], labels)
+    strange = [
+        "aGVsbG8gd29ybGQgdGhpcyBpcyBiYXNlNjQgdGV4dA==",
+        "9f86d081884c7d659a2feaa0c55ad015",
+        "3f2504e0-4f89-41d3-9a0c-0305e82c3301",
+        "481516 2342 7",
+        "2024",
+    ]
+    for text, chances in zip(strange, found.predict(strange), strict=True):
+        assert chances == pytest.approx(found.prior, abs=1e-6), text
+    assert found.sparse.known(rows(["What about voltage in case 2024?", "3 a 5 b 7"])).all()
+
+
 class Counting:
     """An encoder that tells languages of the examples apart and counts what it was asked."""
 

@@ -59,6 +59,28 @@ def test_form_is_marks_lines_and_length_and_tells_nothing_of_words():
     assert not columns(" \n ")
 
 
+def test_codes_have_no_words():
+    codes = [
+        "aGVsbG8gd29ybGQgdGhpcyBpcyBiYXNlNjQgdGV4dA",
+        "9f86d081884c7d659a2feaa0c55ad015",
+        "3f2504e0-4f89-41d3-9a0c-0305e82c3301",
+    ]
+    for code in codes:
+        assert not columns(code), code
+        assert columns(f"What is {code} in words?") == columns("What is (!) in words?")
+        assert form(code)
+    written = [
+        "antidisestablishmentarianism",
+        "1-chloro-2-methylpropane",
+        "state-of-the-art-technology",
+        "x1+x2+x3+x4+x5+x6+x7+x8",
+        "H2SO4+2NaOH=Na2SO4+2H2O",
+        "calculateTotalPriceForOrder",
+    ]
+    for text in written:
+        assert columns(text), text
+
+
 def test_counts_are_dampened():
     found = rows(["wave " * 100])
     assert found.values.max() == np.float32(1 + np.log(100))

@@ -4,7 +4,9 @@ A token is a run of letters in lower case, a run of digits (only its length coun
 character of Han and kana. Features are tokens, pairs and (of Han and kana) triples of neighbours, the first five and
 last four letters of longer words, which stand for their stems, and the one to four tokens that a text begins with. To
 these comes its form: punctuation marks, symbols and line ends, pairs of neighbours among them, and how long the text
-is: a formula, a quotation and a clinical case look different before a word is read. Knows nothing of labels and models.
+is: a formula, a quotation and a clinical case look different before a word is read. Codes (base64, keys, identifiers)
+have no tokens: what they are cut into, single letters and numbers, is in every subject. Knows nothing of labels and
+models.
 """
 
 from __future__ import annotations
@@ -27,6 +29,9 @@ CHARS = 4000
 FORM = (1 << BITS) - (1 << 16)
 """First column of the features of form, which every text has: they tell nothing of whether its words are known."""
 _OPENING = 4
+_CODE = 16
+"""Characters from which on an unbroken stretch of letters and digits may be a code."""
+_LOWER, _UPPER, _NUMBER, _JOINT = 1, 2, 3, 4
 _MASK = 2**64 - 1
 _GAP, _LETTER, _DIGIT, _SINGLE, _HAN = range(5)
 _SALTS = {
@@ -97,6 +102,65 @@ def _alphabet() -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.uint8]]:
 
 
 @cache
+def numbers() -> npt.NDArray[np.bool_]:
+    """Whether each of the 2^BITS columns is of numbers of up to 12 digits: one, or two side by side."""
+    import numpy as np
+
+    runs = ["1" * length for length in range(1, 13)]
+    found = np.zeros(1 << BITS, dtype=np.bool_)
+    found[rows([f"{one} {two}" for one in runs for two in runs]).columns] = True
+    return found
+
+
+@cache
+def _code_kinds() -> npt.NDArray[np.uint8]:
+    """What each of the first 128 code points may be in a code; 0: it ends one."""
+    import string
+
+    import numpy as np
+
+    found = np.zeros(128, dtype=np.uint8)
+    for chars, kind in (
+        (string.ascii_lowercase, _LOWER),
+        (string.ascii_uppercase, _UPPER),
+        (string.digits, _NUMBER),
+        ("+/-_", _JOINT),
+    ):
+        found[[ord(char) for char in chars]] = kind
+    return found
+
+
+def _without_codes(raw: npt.NDArray[np.uint32], kind: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """The kinds, with gaps in place of codes.
+
+    A code is a stretch of 16 or more Latin letters, digits and `+/-_` in which at least every fifth character is one of
+    these four, a capital after a small letter, or where a number begins or ends; at most every eighth is one of the
+    four. Long words, names in a program, names of compounds and sums of indexed variables are none.
+    """
+    import numpy as np
+
+    own = _code_kinds()[np.minimum(raw, 127)]
+    edges = np.flatnonzero(np.diff(own > 0, prepend=False, append=False))
+    begin, end = edges[::2], edges[1::2]
+    long = np.flatnonzero(end - begin >= _CODE)
+    begin, end = begin[long], end[long]
+    joint = own == _JOINT
+    turn = joint.copy()
+    before, after = own[:-1], own[1:]
+    turn[1:] |= (before % _JOINT > 0) & (before != after) & ~((before == _UPPER) & (after == _LOWER))
+    turns, joints = (
+        sums[end] - sums[begin]
+        for sums in (np.concatenate([[0], np.cumsum(flags)]) for flags in (turn, joint))
+    )
+    code = (5 * turns >= end - begin) & (8 * joints <= end - begin)
+    if not code.any():
+        return kind
+    steps = np.zeros(len(kind) + 1, dtype=np.int8)
+    steps[begin[code]], steps[end[code]] = 1, -1
+    return np.where(np.cumsum(steps[:-1]) > 0, np.uint8(_GAP), kind)
+
+
+@cache
 def _marks() -> npt.NDArray[np.bool_]:
     """Whether each code point below 0x10000 is a punctuation mark, a symbol or the end of a line."""
     import unicodedata
@@ -121,9 +185,10 @@ def _rows(texts: Sequence[str]) -> Rows:
     kind = classes[low]
     kind[raw >= 0x20000] = _HAN
     folded = np.where(raw < 0x10000, codes[low], raw)
-    starts, ends, run = _runs(folded, kind)
+    spoken = _without_codes(raw, kind)
+    starts, ends, run = _runs(folded, spoken)
     ids = np.repeat(np.arange(len(texts), dtype=np.int32), lengths)[starts]
-    where, hashes = _features(run, starts, ends, kind[starts], ids)
+    where, hashes = _features(run, starts, ends, spoken[starts], ids)
     # The words' columns are those below FORM, the form's the others.
     columns = ((mix(hashes) >> np.uint64(32)) * np.uint64(FORM)) >> np.uint64(32)
     owner, shapes = _form(raw, np.where(kind == _DIGIT, 48, folded), kind, np.array(lengths))

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from boostqa.annotation.features import BITS, FORM, Rows, take
+from boostqa.annotation.features import BITS, FORM, Rows, numbers, take
 
 if TYPE_CHECKING:
     import numpy as np
@@ -97,10 +97,11 @@ class Sparse:
 
         Hashes share columns: where a part of all columns is known, so is that part of the columns of words that no
         example had. A row is known if it has 2.5 standard deviations (of the binomial) and one more than that.
+        Numbers alone do not count: their length, all that a feature tells of them, is known to every regression.
         """
         import numpy as np
 
-        words = rows.columns < FORM
+        words = (rows.columns < FORM) & ~numbers()[rows.columns]
         every, seen = (
             np.concatenate([[0], np.cumsum(flags)])
             for flags in (words, words & (self._slots()[rows.columns] >= 0))
