@@ -154,8 +154,14 @@ def _field(**change: Any) -> dict[str, Any]:
         (_field(name="cells "), r"fields: the name 'cells ' stands twice"),
         (_field(name_zh="细胞"), r"fields: the name '细胞' stands twice"),
         (_field(discipline="Lief"), r"field 'Trees': there is no discipline 'Lief'; did you mean Life"),
-        (_field(discipline="Cells"), r"field 'Trees': there is no discipline 'Cells'; that is a field"),
-        (_field(discipline="Trees"), r"field 'Trees': there is no discipline 'Trees'; that is a field"),
+        (
+            _field(discipline="Cells"),
+            r"field 'Trees': there is no discipline 'Cells'; that is a field; there are",
+        ),
+        (
+            _field(discipline="Trees"),
+            r"field 'Trees': there is no discipline 'Trees'; the parents go in a circle \(Trees -> Trees\)",
+        ),
         (_field(name="LAW", name_zh="法"), r"fields: the name 'Law' stands twice"),
         (_field(stem="maybe"), r"fields\[1\] 'Trees': Invalid enum value 'maybe' .* compare with"),
         (_field(isced="0599"), None),
@@ -186,8 +192,30 @@ def test_field_with_the_name_of_another_discipline(tmp_path: Path) -> None:
     data = small()
     data["fields"][1].update(name="Law", name_zh="森林法")
     data["fields"][2].update(name="Courts", name_zh="法院")
-    with pytest.raises(UserError, match="field 'Law': has the name of a discipline but belongs to 'Life'"):
+    with pytest.raises(UserError, match=r"'Law': has the name of a discipline \(Law\) but belongs to 'Life'"):
         taxonomy.load(save(tmp_path, data))
+    data["fields"][1].update(name="Woods", name_zh=data["disciplines"][1]["name_zh"])
+    with pytest.raises(UserError, match=r"'Woods': has the name of a discipline .* but belongs to 'Life'"):
+        taxonomy.load(save(tmp_path, data))
+
+
+def test_parents_that_go_in_a_circle(tmp_path: Path) -> None:
+    data = small()
+    data["fields"][0].update(discipline="Trees")
+    data["fields"][1].update(discipline="Cells")
+    with pytest.raises(UserError, match=r"field 'Cells': .* in a circle \(Cells -> Trees -> Cells\)"):
+        taxonomy.load(save(tmp_path, data))
+
+
+def test_a_key_that_stands_twice(tmp_path: Path) -> None:
+    text = save(tmp_path, small()).read_text(encoding="utf-8")
+    path = tmp_path / "twice.yaml"
+    path.write_text(text.replace("name: Trees", "name: Trees\n  name: Bushes"), encoding="utf-8")
+    with pytest.raises(UserError, match=r"twice\.yaml, line \d+: the key 'name' stands twice in one entry"):
+        taxonomy.load(path)
+    path.write_text(f"{text}\nfields: []\n", encoding="utf-8")
+    with pytest.raises(UserError, match="the key 'fields' stands twice"):
+        taxonomy.load(path)
 
 
 def test_unreadable_files(tmp_path: Path) -> None:

@@ -268,46 +268,50 @@ def _table(stem: str, kind: type[_T]) -> tuple[_T, ...]:
 
 def _load(path: Path) -> Taxonomy:
     data = _read(path)
-    unknown = sorted(set(data) - {"disciplines", "fields"}, key=str)
-    if unknown:
+    if unknown := sorted(set(data) - {"disciplines", "fields"}, key=str):
         raise UserError(f"{path}: unknown key {unknown[0]!r}; the top has only 'disciplines' and 'fields'")
     disciplines = _entries(path, data, "disciplines", Discipline)
     fields = _entries(path, data, "fields", Field)
+    _check_fields(path, disciplines, fields)
     for entry in disciplines:
         if not any(field.discipline == entry.name for field in fields):
             raise UserError(f"{path}: discipline {entry.name!r} has no fields; give it one or remove it")
-    _check_fields(path, disciplines, fields)
     return Taxonomy(str(path), disciplines, fields)
 
 
 def _check_fields(path: Path, disciplines: tuple[Discipline, ...], fields: tuple[Field, ...]) -> None:
     parents = {entry.name for entry in disciplines}
-    leaves = {entry.name for entry in fields}
+    leaves = {entry.name: entry.discipline for entry in fields}
+    spelled = {_spelling(name): entry.name for entry in disciplines for name in (entry.name, entry.name_zh)}
     for field in fields:
         place = f"{path}: field {field.name!r}"
         if field.discipline not in parents:
             remedy = _near(field.discipline, parents)
             if field.discipline in leaves:
                 remedy = "that is a field; there are two levels, so a field's parent is always a discipline"
+                chain = [field.name]
+                while chain[-1] not in parents and chain[-1] in leaves and chain.count(chain[-1]) < 2:
+                    chain.append(leaves[chain[-1]])
+                if chain.count(chain[-1]) == 2:
+                    remedy = f"the parents go in a circle ({' -> '.join(chain)}): {remedy}"
             raise UserError(f"{place}: there is no discipline {field.discipline!r}; {remedy}")
-        if field.name in parents and field.name != field.discipline:
-            raise UserError(
-                f"{place}: has the name of a discipline but belongs to {field.discipline!r}; rename one"
-            )
+        for name in (field.name, field.name_zh):
+            if spelled.get(_spelling(name), field.discipline) != field.discipline:
+                raise UserError(
+                    f"{place}: has the name of a discipline ({name}) but belongs to {field.discipline!r}; rename one"
+                )
         if not _is_isced(field.isced):
+            remedy = "give four digits such as '0533' (taxonomy/isced.yaml lists them)"
             raise UserError(
-                f"{place}: isced {field.isced!r} is not a detailed field of ISCED-F 2013; give four digits "
-                f"such as '0533' (taxonomy/isced.yaml lists them)"
+                f"{place}: isced {field.isced!r} is not a detailed field of ISCED-F 2013; {remedy}"
             )
 
 
 def _is_isced(code: str) -> bool:
     """Whether a code is one of the 80, a `not elsewhere classified` of theirs, or a broad 88 or 99."""
     known = isced_names()
-    if code in known:
-        return True
-    if not re.fullmatch(r"\d{4}", code):
-        return False
+    if code in known or not re.fullmatch(r"\d{4}", code):
+        return code in known
     narrow = code[3] == "9" and any(other[:3] == code[:3] for other in known)
     broad = code[2:] in ("88", "99") and any(other[:2] == code[:2] for other in known)
     return narrow or broad
@@ -349,7 +353,10 @@ def _read(path: Path) -> dict[Any, Any]:
     try:
         # The C loader is ten times as fast; some builds of PyYAML lack it.
         loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-        data = yaml.load(path.read_text(encoding="utf-8"), Loader=loader)  # noqa: S506 - safe loader
+        source = loader(path.read_text(encoding="utf-8"))
+        node = source.get_single_node()
+        _check_keys(path, node)
+        data = source.construct_document(node) if node else None
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}); check the path") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -357,6 +364,26 @@ def _read(path: Path) -> dict[Any, Any]:
     if not isinstance(data, dict):
         raise UserError(f"{path}: must hold keys at the top, not {type(data).__name__}; see disciplines.yaml")
     return data
+
+
+def _check_keys(path: Path, top: Any) -> None:
+    """That no key stands twice in an entry of a YAML tree: of two equal ones YAML silently takes the last."""
+    pending, seen = [top], set()
+    while pending:
+        node = pending.pop()
+        if node is None or node.id == "scalar" or id(node) in seen:
+            continue
+        seen.add(id(node))
+        if node.id == "sequence":
+            pending += node.value
+            continue
+        names: set[str] = set()
+        for key, child in node.value:
+            pending.append(child)
+            if str(key.value) in names:
+                place = f"{path}, line {key.start_mark.line + 1}"
+                raise UserError(f"{place}: the key {key.value!r} stands twice in one entry; remove one")
+            names.add(str(key.value))
 
 
 def _spelling(text: str) -> str:
