@@ -120,7 +120,9 @@ def test_empty_questions_and_strange_languages_are_never_guessed(tmp_path, model
     assert (found["french"]["field"], found["french"]["why"]) == ("Other", "unknown_language")
     assert "level" not in found["french"]
     assert (found["nothing"]["field"], found["nothing"]["why"]) == ("Other", "unknown_text")
-    assert found["good"]["field"] == "Physics"
+    for name in ("french", "nothing"):
+        assert not {"confidence", "second", "second_confidence"} & set(found[name]), name
+    assert found["good"]["field"] == "Physics" != found["good"]["second"]
     assert "empty" not in found
     assert "rows without question and text, left out: 1" in shown or "could not be read: 1" in shown
 

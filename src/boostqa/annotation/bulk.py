@@ -34,9 +34,9 @@ class Guess(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A leaf of the taxonomy or `Other`; None where no classifier for fields is there."""
     discipline: str | None = None
     confidence: float = 0.0
-    """Calibrated probability of the likeliest field, 0..1, also where `field` is `Other`."""
+    """Calibrated probability of the likeliest field, 0..1, also of an unsure guess; 0 for what is unknown."""
     second: str | None = None
-    """The second likeliest field."""
+    """The second likeliest field; None for what is unknown."""
     second_confidence: float = 0.0
     level: str | None = None
     grade: str | None = None
@@ -78,14 +78,15 @@ def guesses(
             found.append(Guess(**labels))
             continue
         why: Why = "" if seen and told["field"][place] else "unknown_language" if not seen else "unknown_text"
-        field = _field(heads["field"].labels, chances["field"][place], why, min_confidence, tree)
+        if why:
+            found.append(Guess(field=OTHER, discipline=OTHER, why=why, **labels))
+            continue
+        field = _field(heads["field"].labels, chances["field"][place], min_confidence, tree)
         found.append(msgspec.structs.replace(field, **labels))
     return found
 
 
-def _field(
-    names: tuple[str, ...], chances: npt.NDArray[np.float32], why: Why, least: float, tree: Taxonomy
-) -> Guess:
+def _field(names: tuple[str, ...], chances: npt.NDArray[np.float32], least: float, tree: Taxonomy) -> Guess:
     import numpy as np
 
     first, second = (int(place) for place in np.argsort(-chances, kind="stable")[:2])
@@ -93,19 +94,16 @@ def _field(
         "confidence": round(float(chances[first]), 4),
         "second_confidence": round(float(chances[second]), 4),
     }
-    found = Guess(field=OTHER, discipline=OTHER, second=names[second], why=why, **sure)
-    if why:
-        return found
     if chances[first] >= least:
-        return msgspec.structs.replace(found, field=names[first], discipline=tree.parent(names[first]))
+        return Guess(field=names[first], discipline=tree.parent(names[first]), second=names[second], **sure)
     # Not sure of the field, but perhaps of its discipline.
     above: dict[str, float] = {}
     for name, chance in zip(names, chances.tolist(), strict=True):
         above[tree.parent(name)] = above.get(tree.parent(name), 0.0) + chance
     discipline = max(sorted(above), key=lambda name: above[name])
-    return msgspec.structs.replace(
-        found, why="unsure", discipline=discipline if above[discipline] >= least else OTHER
-    )
+    if above[discipline] < least:
+        discipline = OTHER
+    return Guess(field=OTHER, discipline=discipline, second=names[second], why="unsure", **sure)
 
 
 def chosen(found: Iterable[Guess], count: int) -> list[int]:

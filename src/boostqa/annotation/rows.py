@@ -103,7 +103,7 @@ def filled(labels: Labels, guess: Guess, metered: str | None) -> Labels:
             stem=load().stem(guess.field) if guess.field != OTHER else None,
             field_confidence=guess.confidence,
             field_second=guess.second,
-            field_second_confidence=guess.second_confidence,
+            field_second_confidence=guess.second_confidence if guess.second else None,
             labeller="classifier",
         )
     if labels.field is None:
