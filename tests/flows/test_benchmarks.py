@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from boostqa.errors import UserError
-from boostqa.flows.benchmarks import Source, is_task, read, sources, tasks
+from boostqa.flows.benchmarks import Source, is_task, odd_rows, read, sources, tasks
 from boostqa.flows.indexed import Item
 from boostqa.inputs import InputFile
 
@@ -129,3 +129,56 @@ def test_a_group_of_tasks_from_a_mirror(tmp_path: Path) -> None:
     assert next(item for one in found for item in read(one)) == Item(
         id="m", benchmark="arc_easy", question=STEM, choices=CHOICES, answer=CHOICES[1]
     )
+
+
+def task_file(tmp_path: Path, rows: list[dict[str, Any]]) -> Source:
+    path = tmp_path / "0000.parquet"
+    pq.write_table(pa.Table.from_pylist(rows), path)
+    return Source("hellaswag", InputFile("hellaswag/0000.parquet", str(path)), {}, "key", task=True)
+
+
+def test_a_row_whose_answer_is_not_among_its_options_is_indexed_without_it(tmp_path: Path) -> None:
+    rows = [{"question": STEM, "choices": CHOICES, "answer": answer} for answer in (-1, 1, 9)]
+    found = list(read(task_file(tmp_path, rows)))
+    items = [row for row in found if isinstance(row, Item)]
+    assert [(item.id, item.answer) for item in items] == [
+        ("hellaswag/0000.parquet:1", ""),
+        ("hellaswag/0000.parquet:2", CHOICES[1]),
+        ("hellaswag/0000.parquet:3", ""),
+    ]
+    assert all((item.question, item.choices) == (STEM, CHOICES) for item in items)
+    odd = odd_rows(found)["hellaswag"]
+    assert (odd["no_answer"], odd["left_out"]) == (2, 0)
+    assert odd["places"][0] == (
+        "hellaswag/0000.parquet:1: answer_not_in_choices: index -1 of 4 choices, counted from 0"
+    )
+    own = task_file(tmp_path, rows)._replace(task=False)
+    assert list(read(own)) == found
+
+
+def test_a_row_that_asks_nothing_is_left_out_of_a_task_and_stops_a_file_of_ones_own(tmp_path: Path) -> None:
+    rows = [{"question": text, "answer": "x"} for text in (STEM, "", "…", STEM)]
+    source = task_file(tmp_path, rows)
+    found = list(read(source))
+    assert [isinstance(row, Item) for row in found] == [True, False, False, True]
+    assert odd_rows(found)["hellaswag"]["left_out"] == 2
+    with pytest.raises(UserError, match=r"key: .*0000.parquet:2: benchmark row is broken .*partial index"):
+        list(read(source._replace(task=False)))
+
+
+def test_a_task_of_which_nothing_or_less_than_half_can_be_used_stops(tmp_path: Path) -> None:
+    for texts, items in (([""], 0), ([STEM, "", "?"], 1)):
+        table = pa.table({"question": pa.array(texts, pa.string()), "answer": ["x"] * len(texts)})
+        source = task_file(tmp_path, [])
+        pq.write_table(table, source.file.path)
+        with pytest.raises(
+            UserError, match=rf"key: .*0000.parquet: the benchmark has {items} items and \d rows"
+        ):
+            list(read(source))
+    whole = Path(task_file(tmp_path, [{"question": STEM, "answer": "x"}] * 9).file.path)
+    whole.write_bytes(whole.read_bytes()[:-40])
+    with pytest.raises(UserError, match=r"0000.parquet:\d+: benchmark row is broken \(damaged_file"):
+        list(read(source))
+    pq.write_table(pa.table({"question": pa.array([], pa.string())}), whole)
+    with pytest.raises(UserError, match=r"0000.parquet:\d+: benchmark row is broken \(empty_file"):
+        list(read(source))

@@ -106,7 +106,13 @@ def test_csv_with_option_columns_and_ragged_rows(tmp_path: Path) -> None:
     assert _read(path) == [
         Raw(question="two\nlines", choices=["x", "y"], answer="B", question_type="multiple_choice", line=2),
         BadRow(line=4, reason="ragged_row", excerpt="1 cells under 4 columns: ['q']"),
-        BadRow(line=5, reason="answer_not_in_choices", excerpt="'Z' of ['x', 'y']"),
+        BadRow(
+            line=5,
+            reason="answer_not_in_choices",
+            excerpt="'Z' of ['x', 'y']",
+            question="q",
+            choices=["x", "y"],
+        ),
     ]
 
 

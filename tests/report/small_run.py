@@ -84,11 +84,19 @@ class SmallRun:
         self.run.add_segment({"name": "head", "sources": ["textbook", "quiz"]})
         seeds = [self.seed(i) for i in range(self.count)]
         broken = [r.drop("seeds", "malformed", f"quiz.jsonl:{i}: not JSON") for i, r in enumerate(seeds[:3])]
-        kept = self.commit("head", "seeds", [], [*broken, *seeds[3:]])
+        last = self.seed(self.count)
+        kept = self.commit("head", "seeds", [], [*broken, *seeds[3:], last])
         kept = self.drop_some("head", "dedup", kept, {"exact_duplicate": 0.03, "near_duplicate": 0.04})
-        self.state("head", "decontaminate", "index", {"benchmarks": {"builtin": 20}, "canaries": [{}]})
-        first = kept[0].drop("decontaminate", "contaminated", "builtin builtin/001 score 0.93")
-        kept = self.commit("head", "decontaminate", kept, [first, *kept[1:]])
+        odd = {
+            "builtin": {"no_answer": 1, "left_out": 0, "places": ["builtin.jsonl:4: answer_not_in_choices"]}
+        }
+        index = {"benchmarks": {"builtin": 20}, "canaries": [{}], "odd": odd}
+        self.state("head", "decontaminate", "index", index)
+        first = kept[0].score(contamination=0.93, contamination_answer=0.2)
+        second = last.score(contamination=0.1, contamination_answer=0.75)
+        first = first.drop("decontaminate", "contaminated", "builtin builtin/001 score 0.93")
+        second = second.drop("decontaminate", "contaminated", "builtin builtin/002 with its answer 0.75")
+        kept = self.commit("head", "decontaminate", kept, [first, *kept[1:-1], second])
         agree = {
             h: {"n": 60, "correct": c, "share": c / 60, "low": 0, "high": 1}
             for h, c in (("field", 51), ("level", 33))
@@ -131,7 +139,7 @@ class SmallRun:
             segment,
             "decontaminate",
             "index",
-            {"benchmarks": {"builtin": 20, "heldout": 17}, "canaries": [{}, {}]},
+            {"benchmarks": {"builtin": 20, "heldout": 17}, "canaries": [{}, {}], "odd": {}},
         )
         return self.commit(
             segment, "decontaminate", kept, [r.score(contamination=0.1 * unit("c", r.id)) for r in kept]

@@ -120,9 +120,12 @@ def test_each_benchmark_has_a_row_with_its_hits_and_examples(finished: Run) -> N
     audit = html[html.index('id="audit"') : html.index('id="cost"')]
     rows = re.findall(r'<tr><th scope="row">(.*?)</tr>', audit, re.DOTALL)
     cells = [re.sub(r"<[^>]+>", " ", row).split() for row in rows]
-    assert [row[:4] for row in cells] == [["builtin", "20", "1", "0"], ["heldout", "17", "0", "0"]]
-    assert "builtin builtin/001 score 0.93" in " ".join(cells[0])
-    assert cells[1][4:] == ["–"]
+    assert [row[:4] for row in cells] == [["builtin", "20", "1", "without"], ["heldout", "17", "0", "0"]]
+    first = " ".join(cells[0])
+    assert "20 1 without an answer builtin.jsonl:4: answer_not_in_choices 2 0 1 (0.75)" in first
+    assert "builtin builtin/001 score 0.93" in first
+    assert "builtin builtin/002 with its answer 0.75" in first
+    assert cells[1][4:] == ["0", "–"]
 
 
 def test_meters_of_difficulty_are_compared_where_items_have_both(

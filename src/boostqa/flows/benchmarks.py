@@ -7,11 +7,11 @@ are compared with records.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 import yaml
@@ -24,6 +24,10 @@ from boostqa.text.normalise import words
 
 TASKS = "taxonomy/tasks.yaml"
 BUILTIN = "taxonomy/builtin_benchmark.jsonl"
+PLACES = 3
+"""Odd rows of a benchmark that are named; the others are only counted."""
+_ONE_ROW = frozenset({"no_question_or_text", "bad_variables", "malformed_row", "not_an_object", "ragged_row"})
+"""Reasons for which a reader gives up one row; for others it may give up all that would follow."""
 
 
 class Task(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -46,6 +50,18 @@ class Source(NamedTuple):
     columns: dict[str, str | list[str]]
     key: str
     """The recipe key that named it."""
+    task: bool = False
+    """Whether it is part of a data set of the hub, in which nobody can correct a row."""
+
+
+class Odd(NamedTuple):
+    """A row of a benchmark that is not indexed as a whole."""
+
+    benchmark: str
+    place: str
+    """File and line, and what is wrong with the row."""
+    left_out: bool
+    """Whether nothing of it is indexed; else all but its answer is."""
 
 
 @cache
@@ -107,36 +123,60 @@ def _task(name: str, mirror: str | None, key: str) -> Iterator[Source]:
     for repo in [task.hub] if isinstance(task.hub, str) else task.hub:
         below = f"{name}/" if isinstance(task.hub, str) else f"{name}/{repo.rpartition('/')[2]}/"
         for file in hub.download(repo, task.configs, task.splits, mirror, f"{key}: {name}"):
-            yield Source(name, InputFile(below + file.name, file.path), task.columns, f"{key}: {name}")
+            yield Source(name, InputFile(below + file.name, file.path), task.columns, f"{key}: {name}", True)
 
 
-def read(source: Source) -> Iterator[Item]:
-    """Items of one file.
+def read(source: Source) -> Iterator[Item | Odd]:
+    """Items of one file, and its odd rows.
+
+    A row of which nothing but the answer is wrong (some test splits hide theirs) is both: an item without its answer,
+    and odd. A row that asks nothing is left out where nobody can correct it, in the data set of a task.
 
     Raises:
-        UserError: a broken row, an item without question, or no item at all: a partial index is no index.
+        UserError: a row that asks nothing in a file of one's own, more such rows than items in that of a task, or a
+            file that is damaged or empty: a partial index is no index.
     """
-    file, found = source.file, False
+    file, items, left_out = source.file, 0, 0
     for number, raw in enumerate(readers.open(file.path, columns=source.columns or None), start=1):
         line = raw.line or number
-        if isinstance(raw, readers.BadRow):
+        wrong = f"{raw.reason}: {raw.excerpt}" if isinstance(raw, readers.BadRow) else ""
+        asks = bool(words(raw.question))
+        alone = not isinstance(raw, readers.BadRow) or raw.reason in _ONE_ROW
+        if not asks and not (source.task and alone):
             raise UserError(
-                f"{source.key}: {file.path}:{line}: benchmark row is broken ({raw.reason}: {raw.excerpt}); "
+                f"{source.key}: {file.path}:{line}: benchmark row is broken ({wrong or 'no question'}); "
                 "correct or remove it, a partial index would let items through"
             )
-        if not words(raw.question):
-            raise UserError(
-                f"{source.key}: {file.path}:{line}: benchmark item has no question; give it a `question` column"
-            )
-        found = True
-        yield Item(
-            id=raw.id or f"{file.name}:{line}",
-            benchmark=source.benchmark,
-            question=raw.question,
-            choices=raw.choices,
-            answer=answer_text(raw.choices, raw.answer),
-        )
-    if not found:
+        if wrong or not asks:
+            left_out += not asks
+            yield Odd(source.benchmark, f"{file.name}:{line}: {wrong or 'no question'}", not asks)
+        if asks:
+            items += 1
+            yield _item(raw, source.benchmark, f"{file.name}:{line}")
+    if left_out > items:
         raise UserError(
-            f"{file.path}: the benchmark has no items; remove it from decontaminate.benchmarks or fill it"
+            f"{source.key}: {file.path}: the benchmark has {items} items and {left_out} rows that ask nothing; "
+            "remove it from decontaminate.benchmarks, or name its files with a `question` column each"
         )
+
+
+def odd_rows(rows: Iterable[Item | Odd]) -> dict[str, dict[str, Any]]:
+    """Benchmark -> its odd rows: how many have `no_answer`, how many are `left_out`, and the `places` of the first."""
+    found: dict[str, dict[str, Any]] = {}
+    for row in rows:
+        if isinstance(row, Odd):
+            mine = found.setdefault(row.benchmark, {"no_answer": 0, "left_out": 0, "places": []})
+            mine["left_out" if row.left_out else "no_answer"] += 1
+            mine["places"] = [*mine["places"], row.place][:PLACES]
+    return found
+
+
+def _item(raw: readers.Raw | readers.BadRow, benchmark: str, place: str) -> Item:
+    known, answer = ("", "") if isinstance(raw, readers.BadRow) else (raw.id, raw.answer)
+    return Item(
+        id=known or place,
+        benchmark=benchmark,
+        question=raw.question,
+        choices=raw.choices,
+        answer=answer_text(raw.choices, answer),
+    )

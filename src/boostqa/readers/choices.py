@@ -24,7 +24,10 @@ _INLINE = re.compile(r"(?:(?<=[\s,;])|^)[(（]?([A-Ja-j])\s?[.)）]\s")
 
 
 class UnusableError(Exception):
-    """A row that cannot become an item; `args` are reason and excerpt. Never leaves the package."""
+    """A row that cannot become an item. Never leaves the package.
+
+    `args` are reason and excerpt, and where only its answer is wrong its question and options.
+    """
 
 
 def text_of(value: Any) -> str:

@@ -84,6 +84,10 @@ class BadRow(msgspec.Struct, frozen=True, kw_only=True):
     """Beginning of what was found, or what is wrong, at most 200 characters."""
     member: str = ""
     """As in `Raw`."""
+    question: str = ""
+    """What the row asks all the same, where nothing but its answer cannot be used."""
+    choices: list[str] = []
+    """The options of that question."""
 
 
 Columns = Mapping[str, str | Sequence[str]]
@@ -198,7 +202,8 @@ def item(row: Mapping[str, Any], line: int, columns: Columns | None = None) -> R
     try:
         return _item(row, line, columns or {})
     except UnusableError as error:
-        return BadRow(line=line, reason=error.args[0], excerpt=error.args[1])
+        reason, excerpt, question, choices = (*error.args, "", [])[:4]
+        return BadRow(line=line, reason=reason, excerpt=excerpt, question=question, choices=choices)
     except ODD_INPUT as error:
         what = f"{type(error).__name__}: {error}; columns: {', '.join(map(str, list(row)[:12]))}"
         return BadRow(line=line, reason="malformed_row", excerpt=joined(what[:200]))
@@ -224,9 +229,12 @@ def _item(row: Mapping[str, Any], line: int, columns: Columns) -> Raw:
         choices, labels, right = mixed(question, text_of(answer), wrong), [], None
     if choices:
         answer = right if right is not None and answer in (None, "") else answer
-        if get["answer_number"] is not None:
-            answer = counted_from_0(get["answer_number"])
-        answer = letter_of(answer, choices, labels)
+        try:
+            if get["answer_number"] is not None:
+                answer = counted_from_0(get["answer_number"])
+            answer = letter_of(answer, choices, labels)
+        except UnusableError as error:
+            raise UnusableError(*error.args, question, choices) from error
     else:
         answer = _prose(answer)
         if "####" in answer and not solution:

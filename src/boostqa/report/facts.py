@@ -64,6 +64,8 @@ class Items:
     """(discipline, level) -> accepted items."""
     contamination: float | None = None
     """Largest contamination score among accepted items, 0..1."""
+    answer_overlap: float | None = None
+    """The same of `contamination_answer`."""
 
 
 @dataclass
@@ -146,10 +148,10 @@ def items_of(run: Run) -> Items:
         table = flat(path, [wish, got, "labels.discipline", "scores"])
         tally_pairs(found.accepted_levels, table, wish, got)
         tally_pairs(found.accepted_cells, table, "labels.discipline", got)
-        scores = pc.map_lookup(table.column("scores"), "contamination", "first")
-        largest = pc.max(scores).as_py()
-        if largest is not None:
-            found.contamination = max(largest, found.contamination or 0.0)
+        for score, name in (("contamination", "contamination"), ("contamination_answer", "answer_overlap")):
+            largest = pc.max(pc.map_lookup(table.column("scores"), score, "first")).as_py()
+            if largest is not None:
+                setattr(found, name, max(largest, getattr(found, name) or 0.0))
     return found
 
 

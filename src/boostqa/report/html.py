@@ -17,12 +17,11 @@ import jinja2
 from markupsafe import Markup
 
 from boostqa.pipeline import Part, part_of
-from boostqa.record import Record
 from boostqa.report import charts, sections, trust
 from boostqa.report.annotation import kept
 from boostqa.report.facts import Released, by_source, items_of, released_of, seeds_of, states
 from boostqa.report.numbers import collect
-from boostqa.report.samples import Example, accepted_samples, contaminated, drop_examples, in_turns
+from boostqa.report.samples import Example, Taken, accepted_samples, contaminated, drop_examples, in_turns
 from boostqa.report.setup import read_setup
 from boostqa.report.status import money, per_item
 from boostqa.run import Run
@@ -155,7 +154,7 @@ def _indexes(run: Run) -> list[dict[str, Any]]:
     return [state for part in _PARTS for state in states(run, part, "decontaminate", "index")]
 
 
-def _hits(run: Run, part: Part, names: Collection[str]) -> dict[str, tuple[int, list[Record]]]:
+def _hits(run: Run, part: Part, names: Collection[str]) -> dict[str, Taken]:
     return contaminated(run, part, names, HITS)
 
 

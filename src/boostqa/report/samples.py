@@ -7,9 +7,9 @@ taken down is shown.
 from __future__ import annotations
 
 from bisect import insort
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from boostqa.pipeline import Part, entries
@@ -74,31 +74,46 @@ def drop_examples(run: Run) -> list[Example]:
     ]
 
 
-def contaminated(
-    run: Run, part: Part, benchmarks: Collection[str], wanted: int
-) -> dict[str, tuple[int, list[Record]]]:
-    """Benchmark -> how many records its items took out, and up to `wanted` of them, those of the smallest ids.
+@dataclass
+class Taken:
+    """What the items of one benchmark took out."""
+
+    count: int = 0
+    by_answer: int = 0
+    """Those of them that went by their answer and not by their question."""
+    answer: float = 0.0
+    """Their largest `contamination_answer`, 0..1."""
+    examples: list[Record] = field(default_factory=list)
+
+
+def contaminated(run: Run, part: Part, benchmarks: Collection[str], wanted: int) -> dict[str, Taken]:
+    """Benchmark -> what its items took out, with up to `wanted` examples, those of the smallest ids.
 
     Evidence begins with the benchmark's name; the longest that fits counts.
     """
     names = sorted(benchmarks, key=len, reverse=True)
-    counts: Counter[str] = Counter()
+    taken: dict[str, Taken] = defaultdict(Taken)
     best: dict[str, list[tuple[str, Path]]] = defaultdict(list)
     for path in shards(run, part, "decontaminate", "dropped"):
-        columns = ["id", "parents", "dropped.reason", "dropped.evidence"]
-        table = unrevoked(flat(path, columns), run.revoked)
-        for row in table.select(["id", "dropped.reason", "dropped.evidence"]).to_pylist():
+        columns = ["id", "parents", "dropped.reason", "dropped.evidence", "scores"]
+        table = unrevoked(flat(path, columns), run.revoked).drop_columns("parents")
+        for row in table.to_pylist(maps_as_pydicts="strict"):
             if row["dropped.reason"] != "contaminated":
                 continue
             evidence = row["dropped.evidence"] or ""
             name = next(
                 (name for name in names if evidence.startswith(f"{name} ")), evidence.partition(" ")[0]
             )
-            counts[name] += 1
+            one = taken[name]
+            one.count += 1
+            one.by_answer += " with its answer " in evidence
+            one.answer = max(one.answer, row["scores"].get("contamination_answer", 0.0))
             best[name] = sorted([*best[name], (row["id"], path)])[:wanted]
     chosen = [one for group in best.values() for one in group]
     found = _records({path for _, path in chosen}, [identifier for identifier, _ in chosen])
-    return {name: (counts[name], [found[identifier] for identifier, _ in best[name]]) for name in counts}
+    for name, one in taken.items():
+        one.examples = [found[identifier] for identifier, _ in best[name]]
+    return dict(taken)
 
 
 def in_turns(groups: dict[str, list[str]], wanted: int) -> list[str]:

@@ -8,9 +8,9 @@ from typing import Any
 
 from boostqa.annotation.trust import reliability
 from boostqa.pipeline import Part
-from boostqa.record import Record
 from boostqa.report import charts
 from boostqa.report.facts import Items, Released
+from boostqa.report.samples import Taken
 from boostqa.report.sections import words
 from boostqa.text.intervals import wilson
 
@@ -123,7 +123,7 @@ def meters(items: Items, states: Iterable[dict[str, Any]]) -> list[dict[str, Any
     return [{"name": name, **row} for name, row in found.items() if row]
 
 
-Hits = Callable[[Part, Collection[str]], dict[str, tuple[int, list[Record]]]]
+Hits = Callable[[Part, Collection[str]], dict[str, Taken]]
 
 
 def contamination(
@@ -131,17 +131,20 @@ def contamination(
 ) -> dict[str, Any]:
     """What was indexed, whether planted items were found, and what each benchmark took out, with examples."""
     benchmarks: dict[str, int] = {}
+    odd: dict[str, dict[str, Any]] = {}
     canaries = 0
     for state in states:
         benchmarks |= state["benchmarks"]
+        odd |= state["odd"]
         canaries = max(canaries, len(state["canaries"]))
     seeds, written = hits("head", benchmarks), hits("round", benchmarks)
     places = [row for row in rows if row["entry"] == "decontaminate" and row["counts"]]
     table = []
     for name in sorted({*benchmarks, *seeds, *written}):
-        (of_seeds, first), (of_written, second) = seeds.get(name, (0, [])), written.get(name, (0, []))
-        row = {"name": name, "items": benchmarks.get(name, 0), "seeds": of_seeds, "written": of_written}
-        table.append({**row, "examples": [*first, *second]})
+        one, other = seeds.get(name, Taken()), written.get(name, Taken())
+        row = {"name": name, "items": benchmarks.get(name, 0), "seeds": one.count, "written": other.count}
+        row |= {"by_answer": one.by_answer + other.by_answer, "answer": max(one.answer, other.answer)}
+        table.append({**row, "odd": odd.get(name), "examples": one.examples + other.examples})
     return {
         "benchmarks": table,
         "canaries": canaries,
@@ -149,4 +152,5 @@ def contamination(
         "hits": sum(row["counts"]["reasons"].get("contaminated", 0) for row in places),
         "checked": sum(row["counts"]["inputs"] for row in places),
         "largest": items.contamination,
+        "largest_answer": items.answer_overlap,
     }

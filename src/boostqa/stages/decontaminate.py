@@ -78,7 +78,7 @@ class Decontaminate(Stage):
     """See the module docstring. Drops: `contaminated`."""
 
     name: ClassVar[str] = "decontaminate"
-    version: ClassVar[int] = 4
+    version: ClassVar[int] = 5
     Config: ClassVar[type[StageConfig]] = DecontaminateConfig
     assets: ClassVar[tuple[str, ...]] = (benchmarks.BUILTIN, benchmarks.TASKS)
     config: DecontaminateConfig
@@ -97,9 +97,10 @@ class Decontaminate(Stage):
         check(self.config)
 
     def _index(self, kit: Kit) -> State:
-        items = [item for source in _sources(self.config) for item in benchmarks.read(source)]
-        items += _held_out(kit)
+        read = [row for source in _sources(self.config) for row in benchmarks.read(source)]
+        items = [row for row in read if isinstance(row, Item)] + _held_out(kit)
         state = build(items, self.config)
+        state["odd"] = benchmarks.odd_rows(read)
         if self.config.paraphrases:
             names = [f"{item.benchmark} {item.id}" for item in items]
             asked = [item.question for item in items]
@@ -157,7 +158,7 @@ def check(config: DecontaminateConfig) -> None:
             no known form, or an encoder that is not installed.
     """
     for source in _sources(config):
-        next(benchmarks.read(source))
+        next(row for row in benchmarks.read(source) if isinstance(row, Item))
     if config.paraphrases:
         encoder(config.paraphrases.encoder)
 
