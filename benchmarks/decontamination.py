@@ -42,6 +42,10 @@ BLOCK = 2_000
 """Records that are looked at together, as a shard of a run has."""
 LONG = 20
 """Words from which a question counts as long in the issue's gate."""
+CUTS = (0.50, 0.55, 0.60, 0.65, 0.70)
+"""Cuts of `contamination` that are shown side by side; the scores are the same."""
+ANSWERS = 0.5
+"""Cut of `contamination_answer`."""
 
 
 def rows(folder: Path) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -136,8 +140,11 @@ class Changes:
         return change
 
 
-def recall(index: Index, everything: list[Item], count: int) -> None:
-    """The table of recall by change."""
+def recall(index: Index, everything: list[Item], count: int) -> tuple[list[Found], list[int]]:
+    """The table of recall by change.
+
+    Returns what was found of the items of which 15% of the words were replaced, and how many words these had.
+    """
     changes = Changes(everything)
     ways: list[tuple[str, Callable[[str], str]]] = [
         ("none", changes.none),
@@ -149,7 +156,7 @@ def recall(index: Index, everything: list[Item], count: int) -> None:
         ("15% of words replaced", changes.replaced(0.15)),
         ("30% of words replaced", changes.replaced(0.30)),
     ]
-    cut = index.config.threshold
+    cut, kept = index.config.threshold, None
     print(f"\n  {'change':34s} {'all':>6s} {'>= 20':>6s} {'< 20':>6s} {'>= 8':>6s}   at a cut of {cut}")
     for number, (name, change) in enumerate(ways):
         rng = random.Random(100 + number)
@@ -167,8 +174,11 @@ def recall(index: Index, everything: list[Item], count: int) -> None:
                     choices=options if "words" in name else [change(one) for one in options],
                 )
             )
-        hit = [one.score >= cut for one in find(index, asked)]
+        found = find(index, asked)
+        hit = [one.score >= cut for one in found]
         sizes = [len(words(item.question)) for item in chosen]
+        if name.startswith("15%"):
+            kept = found, sizes
 
         def share(keep: Callable[[int], bool], hit: list[bool] = hit, sizes: list[int] = sizes) -> str:
             mine = [one for one, size in zip(hit, sizes, strict=True) if keep(size)]
@@ -176,6 +186,7 @@ def recall(index: Index, everything: list[Item], count: int) -> None:
 
         groups = (lambda n: True, lambda n: n >= LONG, lambda n: n < LONG, lambda n: 8 <= n < LONG)
         print(f"  {name:34s} {' '.join(share(keep) for keep in groups)}   ({len(hit)})", flush=True)
+    return kept
 
 
 def verdicts() -> dict[tuple[str, str], str]:
@@ -184,7 +195,31 @@ def verdicts() -> dict[tuple[str, str], str]:
     return {(seed, item): verdict for seed, item, verdict in (line.split("\t") for line in lines)}
 
 
-def seeds(index: Index, everything: list[Item], data: Path, write: Path | None) -> None:
+Hit = tuple[Item, Found]
+"""A seed and what it has of the benchmarks."""
+
+
+def verdict_of(hit: Hit, cut: float, read: dict[tuple[str, str], str]) -> tuple[str, str]:
+    """(name of the item that takes a seed out at a cut of `contamination`, verdict); empty where none does."""
+    seed, found = hit
+    name = found.name if found.score >= cut else found.answered if found.answer >= ANSWERS else ""
+    return (name, read.get((seed.id, name), "unread")) if name else ("", "")
+
+
+def cuts(hits: list[Hit], replaced: tuple[list[Found], list[int]]) -> None:
+    """What other cuts of `contamination` would find; that of `contamination_answer` stays where it is."""
+    read = verdicts()
+    print(f"\n  {'cut':>5s} {'real':>6s} {'false':>6s}   recall of 15% of words replaced, >= 20 words (all)")
+    for cut in CUTS:
+        counts = collections.Counter(verdict_of(hit, cut, read)[1] for hit in hits)
+        found = [(one.score >= cut, size >= LONG) for one, size in zip(*replaced, strict=True)]
+        long = [hit for hit, is_long in found if is_long]
+        every = sum(hit for hit, _ in found) / len(found)
+        real, wrong = counts["same"] + counts["setting"], counts["other"] + counts["unread"]
+        print(f"  {cut:5.2f} {real:6,} {wrong:6,}   {sum(long) / len(long):.3f} ({every:.3f})", flush=True)
+
+
+def seeds(index: Index, everything: list[Item], data: Path, write: Path | None) -> list[Hit]:
     """Hits among seeds by source, and by what was read of them."""
     asked = items(data / "seeds" / "qa")
     start = time.process_time()
@@ -195,9 +230,8 @@ def seeds(index: Index, everything: list[Item], data: Path, write: Path | None) 
     counts: dict[str, collections.Counter[str]] = {name: collections.Counter() for name in total}
     hits = []
     for item, one in zip(asked, found, strict=True):
-        if max(one.score, one.answer) >= cut:
-            name = one.name if one.score >= cut else one.answered
-            verdict = read.get((item.id, name), "unread")
+        name, verdict = verdict_of((item, one), cut, read)
+        if name:
             counts[item.benchmark][verdict] += 1
             hits.append((max(one.score, one.answer), verdict, item, name))
     kinds = ("same", "setting", "other", "unread")
@@ -216,6 +250,7 @@ def seeds(index: Index, everything: list[Item], data: Path, write: Path | None) 
                 out.write(f"=== {score:.3f} {verdict} {a.id} <> {name}\n")
                 for mark, one in (("S", a), ("B", b)):
                     out.write(f"{mark}: {one.question!r} {one.choices} -> {one.answer!r}\n")
+    return list(zip(asked, found, strict=True))
 
 
 def reworded(everything: list[Item], data: Path) -> None:
@@ -272,9 +307,11 @@ def main() -> None:
             flush=True,
         )
     if "recall" in chosen.only:
-        recall(index, everything, chosen.sample)
+        replaced = recall(index, everything, chosen.sample)
     if "seeds" in chosen.only:
-        seeds(index, everything, chosen.data, chosen.hits)
+        hits = seeds(index, everything, chosen.data, chosen.hits)
+    if {"recall", "seeds"} <= set(chosen.only.split(",")):
+        cuts(hits, replaced)
     if "paraphrases" in chosen.only:
         reworded(everything, chosen.data)
 
