@@ -198,11 +198,25 @@ def test_a_mirror_goes_before_the_hub(tmp_path: Path) -> None:
     (file,) = download("openai/gsm8k", ["main"], ["test"], str(tmp_path), "key")
     assert file.path == str(folder / "main" / "test-00000-of-00001.parquet")
     with pytest.raises(
-        UserError, match=r"no split dev or val of the configuration 'main'; there are: main \(test, train\)"
+        UserError, match=r"no split dev of the configuration 'main'; there are: main \(test, train\)"
     ):
         download("openai/gsm8k", ["main"], ["dev", "val"], str(tmp_path), "key")
     with pytest.raises(UserError, match=r"has no split dev; there are: main \(test, train\)"):
         download("openai/gsm8k", None, ["dev"], str(tmp_path), "key")
+
+
+def test_a_part_of_a_data_set_is_refused(tmp_path: Path) -> None:
+    folder = tmp_path / "openai" / "gsm8k" / "main"
+    folder.mkdir(parents=True)
+    (folder / "test-00000-of-00002.parquet").write_bytes(parquet(QUESTIONS[:4]))
+    with pytest.raises(UserError, match=r"not whole: main/test-00001-of-00002.parquet is missing"):
+        download("openai/gsm8k", ["main"], ["test"], str(tmp_path), "key")
+    (folder / "test-00001-of-00002.parquet").write_bytes(parquet(QUESTIONS[:4]))
+    assert len(download("openai/gsm8k", ["main"], ["test"], str(tmp_path), "key")) == 2
+    with pytest.raises(UserError, match="no split val of the configuration 'main'"):
+        download("openai/gsm8k", ["main"], ["test", "val"], str(tmp_path), "key")
+    with pytest.raises(UserError, match="it has 1 configurations of 2"):
+        download("openai/gsm8k", None, ["test"], str(tmp_path), "key", 2)
 
 
 def test_splits_by_card_and_by_names() -> None:

@@ -37,6 +37,7 @@ _KEYWORDS = {
     "validation": "validation|valid|val|dev",
     "test": "test|testing|eval|evaluation",
 }
+_PART = re.compile(r"-(\d{5})-of-(\d{5})(?=\.|-)")
 _KEYWORD = {name: re.compile(rf"(?<![a-z0-9])(?:{words})(?![a-z0-9])") for name, words in _KEYWORDS.items()}
 
 
@@ -61,33 +62,56 @@ def expand_split(path: str, config: str | None, split: str | None, key: str) -> 
 
 
 def download(
-    repo: str, configs: Sequence[str] | None, splits: Sequence[str], mirror: str | None, key: str
+    repo: str,
+    configs: Sequence[str] | None,
+    splits: Sequence[str],
+    mirror: str | None,
+    key: str,
+    count: int = 0,
 ) -> list[InputFile]:
-    """Local files of these splits of a data set; of all configurations where `configs` is None.
+    """Local files of these splits of a data set; of all configurations, at least `count`, where `configs` is None.
 
     From `mirror`/OWNER/NAME where there is such a folder, else from the hub or its cache.
 
     Raises:
-        UserError: the data set cannot be had, or has no such split.
+        UserError: the data set cannot be had, lacks one of the splits, or has only a part of its files.
     """
     local = Path(mirror).expanduser() / repo if mirror else None
     folder = str(local) if local is not None and local.is_dir() else _snapshot(repo, configs, splits, key)
     files = expand(folder, key)
     found = splits_of([file.name for file in files], _card(files))
-    wanted: set[str] = set()
-    for config in configs or sorted({config for config, _ in found}):
-        names = [name for split in splits for name in found.get((config, _known(found, config, split)), [])]
-        if not names and configs:
-            raise UserError(
-                f"{key}: {repo} ({folder}) has no split {' or '.join(splits)} of the configuration {config!r}; "
-                f"there are: {_listed(found)}"
-            )
-        wanted.update(names)
-    if not wanted:
+    place = f"{key}: {repo} ({folder})"
+    every = sorted({config for config, _ in found})
+    if not configs and len(every) < count:
         raise UserError(
-            f"{key}: {repo} ({folder}) has no split {' or '.join(splits)}; there are: {_listed(found)}"
+            f"{place} is not whole: it has {len(every)} configurations of {count}; load the others, too"
         )
+    wanted: set[str] = set()
+    for split in splits:
+        chosen = {
+            config: found.get((config, _known(found, config, split)), []) for config in configs or every
+        }
+        if not any(chosen.values()) or (configs and not all(chosen.values())):
+            empty = [config for config, names in chosen.items() if not names]
+            where = f" of the configuration {empty[0]!r}" if configs else ""
+            raise UserError(f"{place} has no split {split}{where}; there are: {_listed(found)}")
+        wanted.update(name for names in chosen.values() for name in names)
+    _refuse_gaps(wanted, place)
     return [file for file in files if file.name in wanted]
+
+
+def _refuse_gaps(names: Iterable[str], place: str) -> None:
+    """Whether of files that say how many they are all are there."""
+    parts: dict[tuple[str, str, str], set[int]] = {}
+    for name in names:
+        if match := _PART.search(name):
+            parts.setdefault((name[: match.start()], match[2], name[match.end() :]), set()).add(int(match[1]))
+    for (start, total, end), numbers in sorted(parts.items()):
+        if len(numbers) < int(total):
+            missing = next(n for n in range(int(total)) if n not in numbers)
+            raise UserError(
+                f"{place} is not whole: {start}-{missing:05d}-of-{total}{end} is missing; load it, too"
+            )
 
 
 def splits_of(names: Iterable[str], card: str = "") -> Splits:

@@ -131,6 +131,23 @@ def test_answer_overlap_is_counted_apart(bench: str) -> None:
     assert answer.kept[0].scores["contamination_answer"] == 0.0
 
 
+@pytest.mark.parametrize(
+    ("stem", "options"),
+    [
+        ("Which of the following is true?", ["Gold rusts in water", "Iron is a gas", "All of the above"]),
+        ("Which of the following is correct?", ["I only", "II only", "I and II only"]),
+        ("下列说法正确的是", ["①②", "②③", "①③"]),
+        ("Which one of these numbers is larger?", ["1", "2", "4"]),
+    ],
+)
+def test_a_stock_answer_to_a_stock_question_is_nobodys(tmp_path: Path, stem: str, options: list[str]) -> None:
+    path = tmp_path / "stock.jsonl"
+    path.write_text(json.dumps({"question": stem, "choices": options, "answer": options[-1]}))
+    own = qa(stem, options[-1], choices=["Dogs meow at night", "Fish fly south", options[-1]])
+    (kept,) = run([own], str(path)).kept
+    assert kept.scores["contamination_answer"] == 0.0
+
+
 def test_long_answers_are_compared_by_their_words(tmp_path: Path) -> None:
     path = tmp_path / "open.jsonl"
     answer = "Light slows down in glass because its field moves the electrons of the glass"
@@ -359,7 +376,8 @@ def test_snippets_of_the_documentation_run(
     tmp_path: Path, bench: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert len(SNIPPETS) == 2
-    for repo, split in (("openai/gsm8k/main", "test"), ("haonan-li/cmmlu/agronomy", "test")):
+    subjects = [(f"haonan-li/cmmlu/subject_{i}", "test") for i in range(67)]
+    for repo, split in (("openai/gsm8k/main", "test"), *subjects):
         (tmp_path / "hub" / repo).mkdir(parents=True)
         row = {"question": f"How many lamps hang in the old hall of {repo} at night?", "answer": "3"}
         table = pa.Table.from_pylist([row])

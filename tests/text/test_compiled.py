@@ -59,16 +59,19 @@ def test_arrays_that_are_too_short_are_refused() -> None:
     eight, four = np.zeros(40, np.uint64), np.zeros(8, np.uint32)
     with pytest.raises(ValueError, match="words: an array is too short"):
         compiled.loops.words(folded, borders, eight[:10], np.zeros(40, np.uint8), np.zeros(2, np.int64))
-    for starts in ([0, 41], [0, 30, 20], [-1, 5]):
+    for starts in ([0, 41], [0, 30, 20], [-1, 5], [-(2**62), 5], [0, 2**62]):
         with pytest.raises(ValueError, match="runs: an array is too short"):
             compiled.loops.runs(eight, np.array(starts), 2, np.zeros(40, np.uint64))
     with pytest.raises(ValueError, match="runs"):
         compiled.loops.runs(eight, np.array([0, 40]), 2, np.zeros(38, np.uint64))
     with pytest.raises(ValueError, match="densify: an array is too short"):
         compiled.loops.densify(four, np.array([0, 1, 2, 3, 9, 0, 0, 0, 0]), 3)
-    for counts in ([41], [-1], [30, 30]):
+    for size in (0, -1, 2**32, 2**62):
+        with pytest.raises(ValueError, match="densify"):
+            compiled.loops.densify(four, np.zeros(9, np.int64), size)
+    for counts in ([41], [-1], [30, 30], [2**62] * 4):
         with pytest.raises(ValueError, match="different: an array is too short"):
             compiled.loops.different(eight, np.array(counts), np.zeros(2, np.int64))
-    for counts, owners in (([41], [0]), ([5], [2]), ([5], [-1]), ([5, 5], [0])):
+    for counts, owners in (([41], [0]), ([5], [2]), ([5], [-1]), ([5, 5], [0]), ([2**62] * 4, [0] * 4)):
         with pytest.raises(ValueError, match="minima: an array is too short"):
             compiled.loops.minima(eight, np.array(counts), np.array(owners), 4, four)

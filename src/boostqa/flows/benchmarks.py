@@ -35,6 +35,8 @@ class Task(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     hub: str | list[str] = []
     configs: list[str] | None = None
+    of: int = 0
+    """How many configurations there are, where all are read and the number is known."""
     splits: list[str] = []
     columns: dict[str, str | list[str]] = {}
     tasks: list[str] = []
@@ -122,7 +124,7 @@ def _task(name: str, mirror: str | None, key: str) -> Iterator[Source]:
         yield from _task(other, mirror, key)
     for repo in [task.hub] if isinstance(task.hub, str) else task.hub:
         below = f"{name}/" if isinstance(task.hub, str) else f"{name}/{repo.rpartition('/')[2]}/"
-        for file in hub.download(repo, task.configs, task.splits, mirror, f"{key}: {name}"):
+        for file in hub.download(repo, task.configs, task.splits, mirror, f"{key}: {name}", task.of):
             yield Source(name, InputFile(below + file.name, file.path), task.columns, f"{key}: {name}", True)
 
 

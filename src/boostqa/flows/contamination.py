@@ -96,7 +96,7 @@ class Index:
         self.names = [
             f"{row['benchmark']} {row['id']}" for row in items.select(["benchmark", "id"]).to_pylist()
         ]
-        self.grams, self.options, self.answers, self.runs, self.by_options, self.distinct = (
+        self.grams, self.options, self.answers, self.runs, self.by_options, self.distinct, self.telling = (
             items.column(name).to_numpy() for name in list(ITEMS)[2:-1]
         )
         self.hashes, self.item, self.part = (units.column(name).to_numpy() for name in UNITS)
@@ -162,7 +162,9 @@ class Index:
             if not self.by_options[other] and found > score:
                 score, item = found, other
         given = np.flatnonzero(answer)
-        both = np.where(apart[given], share[given], np.maximum(scores, replaced)[given])
+        # "Which of these is true?" with "All of the above" says nothing of where it comes from.
+        known = share[given] * self.telling[touched[given]]
+        both = np.where(apart[given], known, np.maximum(scores, replaced)[given])
         both *= answer[given] / np.maximum(self.answers[touched[given]], 1)
         with_answer, answered = self.overlaps.lowered(block, touched[given], both, apart[given])
         stem = max(float(share.max()), float(replaced.max()))

@@ -29,6 +29,8 @@ QUESTION, OPTION, ANSWER, RUN = 0, 1, 2, 3
 """Parts of an item that a hash can belong to; RUN is an option as a run of words in a text."""
 STEM_WORDS = 3.0
 """Content words (see `content`) from which a stem with choices says by itself which item it is."""
+ANSWER_WORDS = 2.0
+"""Content words from which an answer says which item it is, beside a stem that many questions have."""
 RUN_WORDS = 2.0
 """Content words from which a short question is looked for inside longer texts."""
 ANSWER_NGRAM = 4
@@ -45,6 +47,7 @@ ITEMS = {
     "runs": "int64",
     "by_options": "bool",
     "distinct": "bool",
+    "telling": "bool",
     "words": "list<uint64>",
 }
 UNITS = {"hash": "uint64", "item": "int64", "part": "int64"}
@@ -56,7 +59,8 @@ _EMPTY_WORDS = frozenset(
     will would may might must should shall which what who whom whose when where why how following below above
     one ones statement statements option options answer answers choice choices question true false correct
     incorrect right wrong best most least except always never some any all each every many much describe
-    describes described mean means called name example examples type value find choose select
+    describes described mean means called name example examples type value find choose select only none neither
+    both ii iii iv
     """.split()  # noqa: SIM905
 )
 _EMPTY_SIGNS = frozenset(
@@ -175,6 +179,8 @@ def _item_row(item: Item, asked: _Asked, units: tuple[Hashes, ...]) -> dict[str,
         "runs": len(units[RUN]),
         "by_options": asked.by_options,
         "distinct": asked.content >= STEM_WORDS,
+        "telling": asked.content >= STEM_WORDS
+        or content(answer_text(item.choices, item.answer)) >= ANSWER_WORDS,
         "stem": units[QUESTION].tobytes(),
         "words": asked.hashes,
     }
@@ -208,9 +214,10 @@ def _content(tokens: list[str]) -> float:
 
 
 def answer_text(choices: list[str], answer: str) -> str:
-    """The text of an answer, also where it is given as a letter."""
-    if choices and len(answer) == 1 and 0 <= ord(answer) - ord("A") < len(choices):
-        return choices[ord(answer) - ord("A")]
+    """The text of an answer, also where it is given as a letter, or as several."""
+    places = [ord(letter) - ord("A") for letter in answer]
+    if choices and places == sorted(set(places)) and all(0 <= place < len(choices) for place in places):
+        return "\n".join(choices[place] for place in places)
     return answer
 
 

@@ -78,7 +78,7 @@ class Decontaminate(Stage):
     """See the module docstring. Drops: `contaminated`."""
 
     name: ClassVar[str] = "decontaminate"
-    version: ClassVar[int] = 5
+    version: ClassVar[int] = 6
     Config: ClassVar[type[StageConfig]] = DecontaminateConfig
     assets: ClassVar[tuple[str, ...]] = (benchmarks.BUILTIN, benchmarks.TASKS)
     config: DecontaminateConfig

@@ -13,6 +13,7 @@
 #define EMPTY 0xFFFFFFFFu          /* `minhash._NONE` */
 #define UNUSED 20                  /* `measures._UNUSED` */
 #define BEHIND 15                  /* bytes behind the last place of a block */
+#define MOST 65536                 /* places of a signature */
 
 /* Eight bytes as a little-endian number. */
 static inline uint64_t eight(const uint8_t *at) {
@@ -123,14 +124,17 @@ static PyObject *py_runs(PyObject *self, PyObject *args) {
     int fits;
     if (!PyArg_ParseTuple(args, "y*y*nw*", &hashes, &starts, &n, &out)) return NULL;
     const int64_t *start = starts.buf;
-    Py_ssize_t texts = starts.len / 8 - 1, needed = 0, last = 0;
-    for (Py_ssize_t i = 0; i < texts; i++) {
-        int64_t length = start[i + 1] - start[i];
-        if (start[i] < last || length < 0) needed = PY_SSIZE_T_MAX / 2;
+    const int64_t held = hashes.len / 8, room = out.len / 8;
+    Py_ssize_t texts = starts.len / 8 - 1;
+    int64_t needed = 0, last = 0;
+    fits = n > 0;
+    for (Py_ssize_t i = 0; fits && i < texts; i++) {
+        fits = start[i] >= last && start[i + 1] >= start[i] && start[i + 1] <= held;
+        if (!fits) break;
         last = start[i + 1];
-        needed += length < n ? length > 0 : length - n + 1;
+        needed += last - start[i] < n ? last > start[i] : last - start[i] - n + 1;
+        fits = needed <= room;
     }
-    fits = n > 0 && last <= hashes.len / 8 && needed <= out.len / 8;
     if (fits) {
         uint64_t *next = out.buf;
         Py_BEGIN_ALLOW_THREADS
@@ -152,13 +156,13 @@ static PyObject *py_minima(PyObject *self, PyObject *args) {
     int fits;
     if (!PyArg_ParseTuple(args, "y*y*y*nw*", &hashes, &counts, &owners, &size, &values)) return NULL;
     const int64_t *count = counts.buf, *owner = owners.buf;
-    Py_ssize_t texts = counts.len / 8, needed = 0, rows = size > 0 ? values.len / 4 / size : 0;
+    int64_t left = hashes.len / 8;
+    Py_ssize_t texts = counts.len / 8, rows = size > 0 ? values.len / 4 / size : 0;
     fits = owners.len >= counts.len;
     for (Py_ssize_t i = 0; fits && i < texts; i++) {
-        fits = count[i] >= 0 && owner[i] >= 0 && owner[i] < rows;
-        needed += count[i];
+        fits = count[i] >= 0 && count[i] <= left && owner[i] >= 0 && owner[i] < rows;
+        left -= count[i];
     }
-    fits = fits && needed <= hashes.len / 8;
     if (fits) {
         const uint64_t *hash = hashes.buf;
         Py_BEGIN_ALLOW_THREADS
@@ -183,10 +187,11 @@ static PyObject *py_densify(PyObject *self, PyObject *args) {
     Py_buffer values, orders;
     Py_ssize_t size;
     if (!PyArg_ParseTuple(args, "w*y*n", &values, &orders, &size)) return NULL;
-    Py_ssize_t rows = size > 0 ? values.len / 4 / size : 0, places = rows * size;
+    int fits = size > 0 && size <= MOST && orders.len / 8 >= size * size;
+    Py_ssize_t places = fits ? values.len / 4 / size * size : 0;
     const int64_t *order = orders.buf;
-    uint32_t *before = PyMem_Malloc(size > 0 ? size * 4 : 1);
-    int fits = before && size > 0 && orders.len / 8 >= size * size;
+    uint32_t *before = fits ? PyMem_Malloc(size * 4) : NULL;
+    fits = fits && before;
     for (Py_ssize_t i = 0; fits && i < size * size; i++) fits = order[i] >= 0 && order[i] < size;
     for (Py_ssize_t at = 0; fits && at < places; at += size) {
         uint32_t *row = (uint32_t *)values.buf + at;
