@@ -185,6 +185,7 @@ class Sink:
     def __init__(self, path: Path) -> None:
         """Opens it; `.parquet` is Parquet, any other ending JSON lines."""
         self._path, self._part = path, path.with_name(f"{path.name}.part")
+        self._marked = path.with_name(f"{path.name}.marked")
         self._parquet = path.suffix == ".parquet"
         self._encoder = msgspec.json.Encoder()
         self._asked: Collection[int] = ()
@@ -215,30 +216,31 @@ class Sink:
     ) -> None:
         """Puts the file in its place, or takes it away if something went wrong."""
         with _told(self._path):
-            if self._writer:
-                self._writer.close()
-            self._file.close()
-            if kind is None and self._asked:
-                (self._mark_table if self._parquet else self._mark_lines)(frozenset(self._asked))
-            if kind is None:
-                self._part.replace(self._path)
-            else:
-                self._part.unlink(missing_ok=True)
+            try:
+                with self._file:
+                    if self._writer:
+                        self._writer.close()
+                if kind is None and self._asked:
+                    (self._mark_table if self._parquet else self._mark_lines)(frozenset(self._asked))
+                if kind is None:
+                    self._part.replace(self._path)
+            finally:
+                for rest in (self._part, self._marked):
+                    rest.unlink(missing_ok=True)
 
     def _mark_lines(self, asked: Collection[int]) -> None:
-        whole = self._part.with_name(f"{self._path.name}.marked")
-        with self._part.open("rb") as lines, whole.open("wb") as file:
+        with self._part.open("rb") as lines, self._marked.open("wb") as file:
             for place, line in enumerate(lines):
                 file.write(line[:-2] + b',"ask":true}\n' if place in asked else line)
-        whole.replace(self._part)
+        self._marked.replace(self._part)
 
     def _mark_table(self, asked: Collection[int]) -> None:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        whole, seen = self._part.with_name(f"{self._path.name}.marked"), 0
+        seen = 0
         with (
-            whole.open("wb") as file,
+            self._marked.open("wb") as file,
             _writer(file, asked=True) as writer,
             pq.ParquetFile(self._part) as table,
         ):
@@ -246,7 +248,7 @@ class Sink:
                 flags = pa.array([place in asked for place in range(seen, seen + len(batch))])
                 writer.write_table(pa.Table.from_batches([batch]).append_column("ask", flags))
                 seen += len(batch)
-        whole.replace(self._part)
+        self._marked.replace(self._part)
 
 
 class _told:  # noqa: N801  (used as a statement)

@@ -1,6 +1,7 @@
 """Which rows of a file carry the id of an earlier row, and whether they also say the same.
 
-Holds 24 bytes for each row that has an id of its own, of one file at a time. Knows nothing of formats.
+Holds 32 bytes for each row that has an id of its own, of one file at a time, and more for those that share one. A column
+whose values mostly come again (a user's, a batch's) tells no rows apart and is left out. Knows nothing of formats.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ from hashlib import blake2b
 
 from boostqa.readers.items import Raw
 
+MANY = 1000
+"""Rows from which it can be told that a column's values are no ids of rows."""
 Repeat = tuple[int, int, bool]
 """Line of a row, line of the first row of its file with the same id, and whether they say the same, too."""
 
@@ -39,10 +42,13 @@ class Ids:
         order = np.argsort(np.array(self._ids), kind="stable")
         ids, contents = np.array(self._ids)[order], np.array(self._contents)[order]
         places = np.array(self._places).reshape(-1, 2)[order]
+        same = np.flatnonzero(ids[1:] == ids[:-1])
+        if len(ids) >= MANY and 2 * len(same) > len(ids):
+            return {}
         found = {}
         first = 0
         seen: set[int] = set()
-        for at in np.flatnonzero(ids[1:] == ids[:-1]).tolist():
+        for at in same.tolist():
             if ids[at] != ids[first] or not seen:
                 first, seen = at, {int(contents[at])}
             number, line = places[at + 1].tolist()
