@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from boostqa.flows.contamination import Index
+from boostqa.flows.contamination import OTHER_ANSWER, Index
 from boostqa.flows.indexed import Item, build
 from boostqa.flows.overlap import Membership, having, plain
 from boostqa.record import Record
@@ -106,6 +106,32 @@ def test_a_problem_of_the_same_template_is_another_problem(asked: str, other: st
     words = asked.split()
     words[3:14:5] = ["zinc", "amber", "quartz"]
     assert known.find(Item(id="", benchmark="", question=" ".join(words))).score >= config.threshold
+
+
+def test_a_word_in_the_place_of_a_sign_is_no_other_problem_but_another_sign_is() -> None:
+    text = (
+        "Find the number of ordered pairs $(a, {})$ of positive integers with $a + b = {}$ "
+        "such that neither $a$ nor $b$ has a zero digit."
+    )
+    config = DecontaminateConfig(ngram=40)
+    known = Index(build([Item(id="1", benchmark="x", question=text.format("b", 1000))], config), config)
+    for first, second, alike in (("curtain", 1000, True), ("b", "curtain", True), ("b", 2500, False)):
+        found = known.find(Item(id="", benchmark="", question=text.format(first, second)))
+        assert (found.score >= config.threshold) == alike
+
+
+def test_another_answer_lowers_the_score_of_a_question_of_which_a_part_is_there() -> None:
+    text = "How long does the old ferry need from the northern harbour to the lighthouse on the outer island by night?"
+    config = DecontaminateConfig(ngram=25)
+    known = Index(build([Item(id="1", benchmark="x", question=text, answer="40 minutes")], config), config)
+    changed = text.replace("ferry", "quartz").replace("northern", "amber").replace("outer", "zinc")
+    alike, unknown, other = (
+        known.find(Item(id="", benchmark="", question=changed, answer=answer)).score
+        for answer in ("40 MINUTES", "", "two hours")
+    )
+    assert alike == unknown > 0.3
+    assert other == pytest.approx(OTHER_ANSWER * alike)
+    assert known.find(Item(id="", benchmark="", question=text, answer="two hours")).score == 1.0
 
 
 def test_drawings_count_by_their_labels() -> None:

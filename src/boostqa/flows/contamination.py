@@ -12,7 +12,9 @@ An item's score is the share of its question's n-grams that stand in the record'
   if it has `STEM_WORDS` content words and is not one that benchmarks ask with more than `SHARED` different
   lists of options.
 
-What a record's answer has of an item's answer is counted apart (`Found.answer`), never in this score.
+What a record's answer has of an item's answer is counted apart (`Found.answer`) and adds nothing to this score.
+But where both have an answer and not the same, a question of which only a part is there is more likely another
+problem of the same template: its score is lowered by `OTHER_ANSWER`.
 
 All is compared folded (case, width, punctuation, spaces, spellings of formulas). A question of which words were
 replaced has few of these n-grams left; `flows/overlap.py` finds it by what stands around its short ones. Pure
@@ -39,6 +41,7 @@ from boostqa.flows.indexed import (
     candidate,
 )
 from boostqa.flows.overlap import Overlaps, plain, plain_all
+from boostqa.text.normalise import words
 from boostqa.text.tokens import Tokens, tokens
 
 if TYPE_CHECKING:
@@ -47,6 +50,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     Indexes = npt.NDArray[np.int64]
+    Floats = npt.NDArray[np.float64]
 
 
 class Found(NamedTuple):
@@ -66,6 +70,8 @@ class Found(NamedTuple):
 
 
 NOTHING = Found(0.0, 0.0, "")
+OTHER_ANSWER = 0.83
+"""What a score below 1 is multiplied with where the record gives another answer: half is reached from 0.6 on."""
 
 
 _KEPT = 2
@@ -157,20 +163,31 @@ class Index:
         scores = np.where(alone, share, share * support)
         # Runs of formulas and set phrases are in many questions: what stands around them decides.
         sure = apart | (scores >= 1)
-        score, item = self.overlaps.lowered(block, touched, scores, sure)
+        factors = self._factors(asked, touched, answer)
+        score, item = self.overlaps.lowered(block, touched, scores, sure, factors)
+        factor = dict(zip(touched.tolist(), factors.tolist(), strict=True))
         for other, found in alike.items():
-            if not self.by_options[other] and found > score:
-                score, item = found, other
+            if not self.by_options[other] and found * factor[other] > score:
+                score, item = found * factor[other], other
         given = np.flatnonzero(answer)
         # "Which of these is true?" with "All of the above" says nothing of where it comes from.
         known = share[given] * self.telling[touched[given]]
         both = np.where(apart[given], known, np.maximum(scores, replaced)[given])
         both *= answer[given] / np.maximum(self.answers[touched[given]], 1)
-        with_answer, answered = self.overlaps.lowered(block, touched[given], both, apart[given])
+        with_answer, answered = self.overlaps.lowered(
+            block, touched[given], both, apart[given], np.ones(len(given))
+        )
         stem = max(float(share.max()), float(replaced.max()))
         return Found(
             score, stem, self.names[item], max(0.0, with_answer), self.names[answered] if len(given) else ""
         )
+
+    def _factors(self, asked: Item, touched: Indexes, answer: Indexes) -> Floats:
+        """What the scores of items count: less where the record and the item both have an answer, and not the same."""
+        import numpy as np
+
+        other = (self.answers[touched] > 0) & (answer == 0)
+        return np.where(other & bool(words(asked.answer)), OTHER_ANSWER, 1.0)
 
     def _counts(self, asked: Item, block: Tokens, others: list[int]) -> tuple[Indexes, list[Indexes]]:
         """Items of which `asked` has anything, ascending, with `others`; and how many hashes of each part."""

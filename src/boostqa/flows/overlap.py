@@ -52,7 +52,9 @@ LONGER = 0.3
 """Share of a question's length by which a text may be longer than it."""
 TEMPLATE = 0.8
 """How often a difference between two problems of one template stands where numbers or formulas do."""
-ANEW = 0.0
+SIGN_FOR_SIGN = 0.96, 0.25
+"""How often a number or formula then has another in its place: in a template, and where any word may stand there."""
+ANEW = -1.0
 """Log likelihood from which a problem counts as made from the same template with other numbers or formulas."""
 LOST_SIGNS = 2
 """Signs that differ, on both sides together, from which this is looked at, if words differ as well."""
@@ -60,6 +62,7 @@ PIVOTS = """
 one two three four five six seven eight nine ten eleven twelve fifteen twenty thirty hundred thousand first second
 third fourth fifth half halves thirds quarter twice double triple dozen zero not no neither nor none without except
 odd even positive negative maximum minimum greatest largest smallest least most sin cos tan sec csc cot log ln
+alpha beta gamma delta epsilon theta lambda mu rho sigma tau phi psi omega
 """
 """Words that make another question of a question."""
 _MAP_BITS = 22
@@ -231,11 +234,13 @@ class Overlaps:
         there = windows(block.hashes, SEED)
         return [self._score(block, there, item) for item in items]
 
-    def lowered(self, block: Tokens, items: Indexes, scores: Floats, sure: Flags) -> tuple[float, int]:
+    def lowered(
+        self, block: Tokens, items: Indexes, scores: Floats, sure: Flags, factors: Floats
+    ) -> tuple[float, int]:
         """The largest of the scores that these questions have by other means in one text, and which has it.
 
-        A score counts no more than what `scores` gives the question, unless it is `sure` or the question too short
-        for that. Each is lowered for itself: one that has to go hides none that was smaller.
+        Unless it is `sure`, a score counts no more than what `scores` gives the question (if that is long enough),
+        times its factor, at most 1. Each is lowered for itself: one that has to go hides none that was smaller.
         """
         import numpy as np
 
@@ -246,6 +251,7 @@ class Overlaps:
                 break
             if not sure[i] and self.seed_counts[item] > 0:
                 score = min(score, self._score(block, there, item))
+            score *= 1.0 if sure[i] else float(factors[i])
             if score > best:
                 best, whose = score, item
         return best, whose
@@ -302,8 +308,8 @@ class Overlaps:
     def _made_anew(kept: Flags, common: Flags, signs: tuple[Flags, Flags], pairs: list[Match]) -> bool:
         """Whether the differences are where numbers and formulas stand, as in a problem made from a template.
 
-        Words replaced anywhere strike places with signs as often as these are, a template nearly always:
-        the likelihood of both decides.
+        Words replaced anywhere strike places with signs as often as these are, and mostly put a word there; a template
+        nearly always puts a sign for a sign. The likelihood of both decides.
         """
         import numpy as np
 
@@ -312,12 +318,17 @@ class Overlaps:
         runs = np.count_nonzero(own[1:] & ~own[:-1]) + int(own[0])
         usual = min(0.8, max(0.05, runs / (runs + np.count_nonzero(~own))))
         struck, spared = log(TEMPLATE / usual), log((1 - TEMPLATE) / (1 - usual))
+        likely, anyhow = SIGN_FOR_SIGN
+        sign, word = log(likely / anyhow), log((1 - likely) / (1 - anyhow))
         weight, only, a, b = 0.0, True, 0, 0
         for one in pairs:
             if one.a > a or one.b > b:
-                here = bool(own[a : one.a].any() if one.a > a else its[b : one.b].any())
+                mine, other = bool(own[a : one.a].any()), bool(its[b : one.b].any())
+                here = mine if one.a > a else other
                 # What only stands between says half as much.
                 weight += (struck if here else spared) * (1.0 if one.a > a else 0.5)
+                if mine and one.b > b:
+                    weight += sign if other else word
                 only &= here
             a, b = one.a + one.size, one.b + one.size
         return bool(lost >= LOST_SIGNS or (only and lost > 0)) and weight > ANEW
