@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -119,8 +121,20 @@ def test_a_limit_that_is_ignored_by_any_name_is_an_error() -> None:
         findings.raise_for_errors("limit")
 
 
-def recipe(url: str, **sections: Any) -> Any:
-    model = {"base_url": url, "model": "m", "dialect": "vllm", "retries": 0}
+@asynccontextmanager
+async def serving(handle: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]) -> AsyncIterator[str]:
+    """Address of a server of which `handle` is all."""
+    runner = web.ServerRunner(web.Server(handle))
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    try:
+        yield f"http://127.0.0.1:{runner.addresses[0][1]}/v1"
+    finally:
+        await runner.cleanup()
+
+
+def recipe(url: str, settings: dict[str, Any] | None = None, **sections: Any) -> Any:
+    model = {"base_url": url, "model": "m", "dialect": "vllm", "retries": 0} | (settings or {})
     roles = dict.fromkeys(("annotator", "target", "teacher", "refiner"), "m")
     source = {"name": "s", "path": "s.jsonl", "license": "CC0-1.0"}
     data = {"seeds": {"sources": [source]}, "models": {"m": model}, "roles": roles}
@@ -178,22 +192,79 @@ def test_an_endpoint_that_refuses_every_chat_stops_the_start(tmp_path: Path) -> 
         learned(tmp_path, {"refuses": ["messages"]})
 
 
+TOO_LARGE = (
+    "'max_tokens' or 'max_completion_tokens' is too large: 1088. This model's maximum context length is 1024 tokens "
+    "and your request has 25 input tokens (1088 > 1024 - 25)."
+)
+"""What vLLM says."""
+
+
+def refused(body: dict[str, Any], *names: str) -> str:
+    return next((f"'{name}' is not supported with this model." for name in names if name in body), "")
+
+
+@pytest.mark.parametrize("way", ["check", "run"])
+@pytest.mark.parametrize(
+    ("settings", "said", "error", "most"),
+    [
+        (
+            {"extra": {"min_p": 0.1}},
+            lambda body: refused(body, "min_p"),
+            "extra.min_p is refused, take it out",
+            1,
+        ),
+        (
+            {"extra": {"reasoning_effort": "high"}},
+            lambda body: refused(body, "seed", "reasoning_effort"),
+            "extra.reasoning_effort is refused, take it out",
+            2,
+        ),
+        (
+            {},
+            lambda body: refused(body, "max_tokens", "max_completion_tokens"),
+            "chat call failed: .*HTTP 400",
+            2,
+        ),
+        ({"think": True}, lambda body: TOO_LARGE, "chat call failed: .*maximum context length is 1024", 1),
+    ],
+)
+def test_a_refusal_that_nothing_can_be_left_out_for_ends_the_trial(
+    tmp_path: Path, way: str, settings: dict[str, Any], said: Callable[..., str], error: str, most: int
+) -> None:
+    asked = 0
+
+    async def handle(request: web.BaseRequest) -> web.Response:
+        nonlocal asked
+        if request.method == "GET":
+            return web.json_response({"data": [{"id": "m"}]})
+        asked += 1
+        assert asked < 20
+        return web.json_response({"error": {"message": said(await request.json())}}, status=400)
+
+    async def go() -> None:
+        async with serving(handle) as url:
+            plan = recipe(url, settings)
+            if way == "check":
+                (findings,) = await probe_endpoint("m", plan.models["m"])
+                findings.raise_for_errors()
+            else:
+                index_run(tmp_path).close()
+                await learn(plan, Run(tmp_path), Governor(Limits()), {})
+
+    with pytest.raises(UserError, match=error):
+        asyncio.run(go())
+    assert asked == most
+
+
 @pytest.mark.parametrize(("status", "goes_on"), [(302, False), (204, False), (418, False), (500, True)])
 def test_only_what_may_pass_does_not_stop_a_start(tmp_path: Path, status: int, goes_on: bool) -> None:
     async def go() -> Abilities:
         async def handle(request: web.BaseRequest) -> web.Response:
             return web.Response(status=status)
 
-        runner = web.ServerRunner(web.Server(handle))
-        await runner.setup()
-        site = web.TCPSite(runner, "127.0.0.1", 0)
-        await site.start()
         index_run(tmp_path).close()
-        try:
-            url = f"http://127.0.0.1:{runner.addresses[0][1]}/v1"
+        async with serving(handle) as url:
             return (await learn(recipe(url), Run(tmp_path), Governor(Limits()), {}))["m"]
-        finally:
-            await runner.cleanup()
 
     if goes_on:  # by the dialect; whether the endpoint is down is for the run to find out
         assert asyncio.run(go()).json_schema

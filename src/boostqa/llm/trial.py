@@ -34,6 +34,8 @@ _LIMIT = 16
 _OPTIONAL = (*LIMITS, "seed", "temperature", "top_p", "reasoning_effort", "chat_template_kwargs", "thinking")
 """Fields that a server may refuse and that an answer can be had without."""
 _REFUSED = re.compile(r"HTTP (400|404|405|415|422|501)\b")
+_SIZE = re.compile(r"context (?:length|size|window)|too (?:large|long)", re.IGNORECASE)
+"""Said of a request that does not fit: such a message names fields that the server knows well."""
 _SCHEMA = {
     "type": "object",
     "properties": {"planet": {"type": "string", "enum": ["Mars", "Earth", "Venus"]}},
@@ -104,9 +106,11 @@ class Trial:
         """Send these fields no more."""
         self.able(unsent=tuple(sorted({*self.found.abilities.unsent, *fields})))
 
-    def sent(self, request: Request) -> dict[str, Any]:
-        """The body of a chat call as it would be sent now."""
-        return chat_body(self.dialect, policy_of(self.config, self.dialect, self.found.abilities), request)
+    def sent(self, request: Request, *without: str) -> dict[str, Any]:
+        """The body of a chat call as it would be sent now, or once these fields, too, are left out."""
+        able = self.found.abilities
+        able = msgspec.structs.replace(able, unsent=(*able.unsent, *without))
+        return chat_body(self.dialect, policy_of(self.config, self.dialect, able), request)
 
 
 async def try_out(trial: Trial, wanted: Collection[str] = ALL) -> Findings:
@@ -129,13 +133,16 @@ async def try_out(trial: Trial, wanted: Collection[str] = ALL) -> Findings:
 
 async def _chat(trial: Trial) -> bool:
     request = trial.request(max_tokens=64, temperature=0.5)  # above 0: only then is the seed sent
-    while True:
+    while True:  # at most once for each optional field: what is left out once is not named again
         start = time.monotonic()
         try:
             raw = await trial.ask("chat", request)
             break
         except (WireError, BodyError) as error:
-            field = _named(str(error), trial.sent(request))
+            field = _named(trial, str(error), request)
+            if field in trial.config.extra:
+                trial.found.add("chat", "error", f"extra.{field} is refused, take it out: {error}")
+                return False
             if field is None:
                 what = "reachable" if isinstance(error, WireError) or GIVEN_UP in str(error) else "chat"
                 trial.found.add(what, "error", f"the chat call failed: {error}")
@@ -160,11 +167,14 @@ async def _chat(trial: Trial) -> bool:
     return True
 
 
-def _named(said: str, body: dict[str, Any]) -> str | None:
-    """The optional field of `body` that a refusal names first."""
-    if not _REFUSED.search(said):
+def _named(trial: Trial, said: str, request: Request) -> str | None:
+    """The field that a refusal names first, of those in `extra` and of the optional ones that can be left out."""
+    if not _REFUSED.search(said) or _SIZE.search(said):
         return None
-    places = {name: re.search(rf"\b{name}\b", said) for name in _OPTIONAL if name in body}
+    body, extra = trial.sent(request), trial.config.extra
+    names = [name for name in _OPTIONAL if name in body and name not in trial.sent(request, name)]
+    names += [name for name in extra if name in body and name not in names]
+    places = {name: re.search(rf"\b{re.escape(name)}\b", said) for name in names}
     found = {name: match.start() for name, match in places.items() if match is not None}
     return min(found, key=lambda name: found[name], default=None)
 
