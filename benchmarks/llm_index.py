@@ -30,9 +30,9 @@ def sidecars(run: Path, answers: int) -> None:
         write_sidecar(path, 0, keys, {})
 
 
-def key(n: int) -> str:
+def key(n: int) -> bytes:
     """The key of an answer."""
-    return hashlib.blake2b(n.to_bytes(8, "big"), digest_size=16).hexdigest()
+    return hashlib.blake2b(n.to_bytes(8, "big"), digest_size=16).digest()
 
 
 def measured(run: Path, answers: int) -> dict[str, float]:
@@ -49,7 +49,7 @@ def measured(run: Path, answers: int) -> dict[str, float]:
     index_run(run).close()
     unchanged = cpu() - again
     index = Index(index_path(run))
-    wanted = [key(n) for n in range(0, answers, max(1, answers // 20_000))]
+    wanted = [key(n).hex() for n in range(0, answers, max(1, answers // 20_000))]
     look = time.process_time()
     assert all(one in index for one in wanted)
     look = time.process_time() - look

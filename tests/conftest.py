@@ -18,6 +18,7 @@ LONG = (
     "test_throttle_simulated.py",
     "test_fault_matrix.py",
     "test_batch.py",
+    "test_benchmarks.py",
     "test_replicas.py",
     "test_fake_server.py",
     "test_examples.py",
