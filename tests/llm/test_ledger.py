@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -275,6 +276,91 @@ def test_index_of_nothing_and_sidecar_that_does_not_fit(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes() + encode_frame([b'{"k":"%s","name":"x"}' % digest(9).encode()]))
     assert read_sidecar(path) is None
     assert len(index_run(tmp_path)) == 2
+
+
+def damaged(data: bytes) -> dict[str, bytes]:
+    """What a power cut, a bad disk or another version may leave of an index or a sidecar."""
+    rng = random.Random(3)
+    found = {
+        "empty": b"",
+        "short": data[:2],
+        "zeroed": bytes(len(data)),
+        "older": b"bqindex1" + bytes(40),
+        "cut": data[: len(data) * 2 // 3],
+        "blocks that never reached the disk": data[: len(data) // 3] + bytes(len(data) - len(data) // 3),
+        "longer": data + b"\x00",
+    }
+    for at in (*range(40), *(rng.randrange(len(data)) for _ in range(150))):
+        flipped = bytearray(data)
+        flipped[at] ^= 1 << rng.randrange(8)
+        found[f"a bit of byte {at}"] = bytes(flipped)
+    return found
+
+
+def test_a_damaged_index_is_made_anew_and_loses_nothing(tmp_path: Path) -> None:
+    for shard in range(3):
+        write(tmp_path, [line(n) for n in range(20 * shard, 20 * shard + 20)], shard=f"part-{shard:05d}")
+    index_run(tmp_path).close()
+    path = index_path(tmp_path)
+    good = path.read_bytes()
+    for what, data in damaged(good).items():
+        path.write_bytes(data)
+        index = index_run(tmp_path)
+        assert path.read_bytes() == good, what
+        assert [text_of(index.lookup(digest("key", n))) for n in range(60)] == [
+            f"answer {n}" for n in range(60)
+        ]
+        index.close()
+
+
+def test_an_index_that_is_damaged_after_it_was_checked_stops_or_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(StorageStop, match=r"index\.bin"):
+        Index(index_path(tmp_path))
+    write(tmp_path, [line(1)])
+    index_run(tmp_path).close()
+    path = index_path(tmp_path)
+    good = path.read_bytes()
+    for what in ("empty", "short", "zeroed", "older", "cut", "longer"):
+        path.write_bytes(damaged(good)[what])
+        with pytest.raises(StorageStop, match=r"index\.bin: damaged or of another version; run the same"):
+            Index(path)
+    for at in (32 + 16 + 3, 32 + 20 + 7, 32 + 20 + 3):  # number of the file, its offset
+        path.write_bytes(good[:at] + b"\xff" + good[at + 1 :])
+        with pytest.raises(StorageStop, match=r"index\.bin: damaged"):
+            Index(path).lookup(digest("key", 1))
+
+
+def test_the_index_is_on_the_medium_before_it_takes_its_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[tuple[str, int]] = []
+
+    def fsync(handle: int) -> None:
+        done.append(("synced", os.fstat(handle).st_ino))
+
+    def replace(old: Path, new: Path) -> None:
+        done.append(("in place", old.stat().st_ino))
+        Path(old).rename(new)
+
+    write(tmp_path, [line(n) for n in range(9)])
+    monkeypatch.setattr(index_module.os, "fsync", fsync)
+    monkeypatch.setattr(index_module.os, "replace", replace)
+    index_run(tmp_path)
+    inode = index_path(tmp_path).stat().st_ino
+    assert done == [("synced", inode), ("in place", inode)]
+
+
+def test_a_damaged_sidecar_is_not_believed(tmp_path: Path) -> None:
+    write(tmp_path, [line(n) for n in range(20)])
+    path = sidecar_path(ledger_files(tmp_path)[0])
+    good, before = path.read_bytes(), spent(tmp_path)
+    for what, data in damaged(good).items():
+        path.write_bytes(data)
+        index_path(tmp_path).unlink(missing_ok=True)
+        assert spent(tmp_path) == before, what
+        index = index_run(tmp_path)
+        assert all(digest("key", n) in index for n in range(20)), what
+        index.close()
 
 
 def test_totals_know_what_they_do_not_know(tmp_path: Path) -> None:

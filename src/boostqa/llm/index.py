@@ -3,8 +3,9 @@
     index.bin    head | records sorted by key: key 16 bytes, number of the file 4, offset of its frame 8 | files as JSON
 
 Merged from the sidecars of all ledger files when a run starts and mapped into memory by every worker: a look-up touches
-about 25 pages, however many keys there are. Sorting goes through sorted runs on disk, so that memory is the same for a
-thousand keys and a billion. Derived: deleting it loses nothing.
+about 25 pages, however many keys there are. "Never pay twice" rests on it, so its head holds a checksum of all the
+rest, which every start compares before it takes the file of the last one. Derived: deleting it loses nothing, and one
+that is damaged, cut short or of another version is made anew.
 """
 
 from __future__ import annotations
@@ -19,7 +20,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import msgspec
+import xxhash
 
+from boostqa.errors import StorageStop
 from boostqa.llm.frames import FrameCache
 from boostqa.llm.ledger_files import (
     ledger_files,
@@ -34,9 +37,9 @@ from boostqa.llm.lines import Line
 if TYPE_CHECKING:
     import numpy as np
 
-_HEAD = struct.Struct("<8sQQ")
-"""Magic, number of records, where the list of files begins."""
-_MAGIC = b"bqindex2"
+_HEAD = struct.Struct("<8sQQQ")
+"""Magic, XXH3 of all that follows the head, number of records, where the list of files begins."""
+_MAGIC = b"bqindex3"
 _PLACE = struct.Struct("<IQ")
 _KEY = 16
 _STEP = _KEY + _PLACE.size
@@ -44,6 +47,7 @@ AT_ONCE = 1 << 18
 """Keys in memory at a time while an index is made: about 20 MB with what sorting needs."""
 _PARTS = 1024
 """Parts of equal width of all possible keys; as many sorted keys as fit of the next parts are merged at a time."""
+_CHUNK = 1 << 20
 _decoder = msgspec.json.Decoder(Line)
 
 
@@ -68,19 +72,28 @@ class _Records:
 
 
 class Index:
-    """Read access to what `build_index` wrote; every process opens its own.
+    """Read access to what `build_index` wrote and has checked; every process opens its own.
 
     Raises:
-        FileNotFoundError: when there is no index at `path`.
+        StorageStop: when the file is absent, cannot be read, or is no whole index of this version.
     """
 
     def __init__(self, path: Path) -> None:
-        with path.open("rb") as file:
+        self._path = path
+        with storage(path), path.open("rb") as file:
+            head = file.read(_HEAD.size)
+            if len(head) < _HEAD.size or not head.startswith(_MAGIC):
+                raise self._damaged()
+            _, digest, count, names = _HEAD.unpack(head)
+            if names != _HEAD.size + count * _STEP:
+                raise self._damaged()
+            try:
+                file.seek(names)
+                self.files = msgspec.json.decode(file.read(), type=list[_File])
+            except (msgspec.MsgspecError, UnicodeDecodeError, OverflowError) as error:
+                raise self._damaged() from error
             self._data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        magic, count, names = _HEAD.unpack_from(self._data)
-        if magic != _MAGIC:
-            raise FileNotFoundError(f"{path} is no index of this version")
-        self.files = msgspec.json.decode(self._data[names:], type=list[_File])
+        self._digest: int = digest
         self._keys = _Records(self._data, count)
         self._cache = FrameCache()
 
@@ -95,12 +108,28 @@ class Index:
     def __contains__(self, key: str) -> bool:
         return self._find(key) is not None
 
+    def _damaged(self) -> StorageStop:
+        return StorageStop(
+            f"{self._path}: damaged or of another version; run the same command again, which makes it anew"
+        )
+
+    def is_whole(self) -> bool:
+        """Whether every byte is as it was written; reads the whole file."""
+        with storage(self._path), self._path.open("rb") as file:
+            return _digest_of(file) == self._digest
+
     def lookup(self, key: str) -> Line | None:
-        """The recorded answer to `key` (32 hexadecimal digits), or None."""
+        """The recorded answer to `key` (32 hexadecimal digits), or None.
+
+        Raises:
+            StorageStop: when the index was damaged since the start that checked it.
+        """
         at = self._find(key)
         if at is None:
             return None
         number, offset = _PLACE.unpack_from(self._data, _HEAD.size + at * _STEP + _KEY)
+        if number >= len(self.files) or offset >= self.files[number].size:
+            raise self._damaged()
         data = self._cache.line(Path(self.files[number].path), offset, key)
         return None if data is None else _decoder.decode(data)
 
@@ -113,7 +142,7 @@ def build_index(target: Path, files: Iterable[Path]) -> Index:
     """Merge the keys of `files` into a sorted index at `target` (replaced whole) and open it.
 
     Where two files answer the same key, the earlier in `files` counts. Files without a usable sidecar (a
-    killed attempt, a run in progress) are scanned. An index of just these files is left as it is.
+    killed attempt, a run in progress) are scanned. A whole index of just these files is left as it is.
 
     Raises:
         StorageStop: when a file cannot be read, or the index cannot be written.
@@ -122,23 +151,34 @@ def build_index(target: Path, files: Iterable[Path]) -> Index:
         listed = [_File(str(path.resolve()), path.stat().st_size) for path in files]
         try:
             known = Index(target)
-        except (FileNotFoundError, ValueError, struct.error, msgspec.DecodeError):
-            pass
-        else:
-            if known.files == listed:
+            if known.files == listed and known.is_whole():
                 return known
             known.close()
+        except StorageStop:  # there is none that can be used
+            pass
         target.parent.mkdir(parents=True, exist_ok=True)
         temp = target.with_name(f"{target.name}.{os.getpid()}.tmp")
-        with temp.open("wb") as file:
+        with temp.open("w+b") as file:
             file.seek(_HEAD.size)
             count = _merge_all(file, listed)
             names = file.tell()
             file.write(msgspec.json.encode(listed))
+            digest = _digest_of(file)
             file.seek(0)
-            file.write(_HEAD.pack(_MAGIC, count, names))
+            file.write(_HEAD.pack(_MAGIC, digest, count, names))
+            file.flush()
+            os.fsync(file.fileno())
         os.replace(temp, target)
         return Index(target)
+
+
+def _digest_of(file: BinaryIO) -> int:
+    """XXH3 of what follows the head: 14 GB, the index of 500 million answers, in seconds."""
+    state = xxhash.xxh3_64()
+    file.seek(_HEAD.size)
+    while part := file.read(_CHUNK):
+        state.update(part)
+    return state.intdigest()
 
 
 def _merge_all(out: BinaryIO, files: list[_File]) -> int:

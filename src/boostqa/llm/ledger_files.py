@@ -1,7 +1,9 @@
 """Reading ledgers: sidecars of closed files, every entry for a person, sums for budgets.
 
-A sidecar holds the keys of one file with their frames' offsets, and the sums of its lines. It is derived: deleting it
-loses nothing. Reading works while a run is writing, too: a torn tail is where it stops.
+A sidecar holds the sums of one file's lines as a line of JSON, a line with the checksums of that and of the rest,
+then the keys with their frames' offsets. It is derived: deleting it loses nothing, and where it is damaged (it is not
+synced: a power cut may leave zeros) the file itself is read. Reading works while a run is writing, too: a torn tail is
+where it stops.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import xxhash
 
 from boostqa.errors import StorageStop
 from boostqa.llm.budget import Amount
@@ -22,7 +25,6 @@ from boostqa.llm.frames import SUFFIX, read_frames
 from boostqa.llm.lines import Line, LineSum, Totals
 
 _OFFSET = struct.Struct("<Q")
-_KEY = 16
 _decoder = msgspec.json.Decoder(Line)
 _sum_decoder = msgspec.json.Decoder(LineSum)
 
@@ -50,7 +52,6 @@ def storage(path: Path) -> Iterator[None]:
 class _SidecarHead(msgspec.Struct):
     size: int
     """Length of the ledger file in bytes, all whole frames."""
-    keys: int
     totals: dict[str, Totals]
     """By name of the model in the recipe."""
 
@@ -78,12 +79,17 @@ def write_sidecar(path: Path, size: int, keys: list[tuple[bytes, int]], totals: 
     first: dict[bytes, int] = {}
     for key, offset in keys:
         first.setdefault(key, offset)
-    head = msgspec.json.encode(_SidecarHead(size=size, keys=len(first), totals=totals))
+    head = msgspec.json.encode(_SidecarHead(size=size, totals=totals))
     body = b"".join(key + _OFFSET.pack(offset) for key, offset in sorted(first.items()))
     temp = path.with_name(f"{path.name}.idx.{os.getpid()}.tmp")
     with storage(temp):
-        temp.write_bytes(head + b"\n" + body)
+        temp.write_bytes(b"%s\n%s%s\n%s" % (head, _check(head), _check(body), body))
         os.replace(temp, sidecar_path(path))
+
+
+def _check(data: bytes) -> bytes:
+    """Checksum, 16 hexadecimal digits."""
+    return xxhash.xxh3_64_hexdigest(data).encode()
 
 
 def finish_file(
@@ -104,13 +110,18 @@ def _sidecar(path: Path, *, body: bool) -> tuple[_SidecarHead, bytes] | None:
     """Head and, if wanted, keys of a sidecar; None where it is absent or does not fit its file."""
     try:
         with sidecar_path(path).open("rb") as file:
-            head = msgspec.json.decode(file.readline(), type=_SidecarHead)
+            line, checks = file.readline()[:-1], file.readline()[:-1]
             keys = file.read() if body else b""
         size = path.stat().st_size
-    except (FileNotFoundError, msgspec.DecodeError):
+    except FileNotFoundError:
         return None
-    fits = head.size == size and (not body or len(keys) == head.keys * (_KEY + _OFFSET.size))
-    return (head, keys) if fits else None
+    if _check(line) != checks[:16] or (body and _check(keys) != checks[16:]):
+        return None
+    try:
+        head = msgspec.json.decode(line, type=_SidecarHead)
+    except msgspec.DecodeError:  # of another version
+        return None
+    return (head, keys) if head.size == size else None
 
 
 def read_sidecar(path: Path) -> Sums | None:
