@@ -1,7 +1,8 @@
 """Which rows of a file carry the id of an earlier row, and whether they also say the same.
 
-Holds 32 bytes for each row that has an id of its own, of one file at a time, and more for those that share one. A column
-whose values mostly come again (a user's, a batch's) tells no rows apart and is left out. Knows nothing of formats.
+Holds 32 bytes for each row that has an id of its own, of one file at a time, and more for those that share one. A
+column whose values mostly come again (a user's, a batch's) tells no rows apart and is left out. Knows nothing of
+formats.
 """
 
 from __future__ import annotations
