@@ -3,26 +3,30 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Mapping
+import sys
+from collections.abc import Collection, Coroutine, Iterable, Mapping
 from contextlib import AsyncExitStack, ExitStack
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
-from boostqa.errors import UserError
+from boostqa.errors import BudgetStop, ProviderStop, UserError
 from boostqa.identity import digest
 from boostqa.llm import embedded
 from boostqa.llm.budget import Account, Ask, Governor, Grant
 from boostqa.llm.check import probe_endpoint, reach_endpoint
 from boostqa.llm.client import Client, abilities_of
 from boostqa.llm.clients import Address, Clients
+from boostqa.llm.config import ModelConfig
+from boostqa.llm.dialects import BodyError
 from boostqa.llm.index import Index, index_path
 from boostqa.llm.leases import Meter, meter_path
 from boostqa.llm.ledger import LedgerWriter, current_journal
 from boostqa.llm.lines import RawReply
 from boostqa.llm.model import Abilities, Request
 from boostqa.llm.prices import check_prices
-from boostqa.llm.trial import Findings, Trial, try_out
+from boostqa.llm.trial import REFUSED, TIMEOUT_S, Findings, Trial, still_obeys, try_out
 from boostqa.pipeline import PIPELINE
 from boostqa.recipe import Recipe, load
 from boostqa.run import Run
@@ -62,8 +66,10 @@ async def learn(
 ) -> dict[str, Abilities]:
     """What the endpoints of a run obey, found out with a few tiny calls each, which go through ledger and budget.
 
-    The next start finds the answers in the ledger and pays nothing. Not asked are the embedded model, which is known,
-    and those behind a Batch API, whose answers would take hours.
+    What was found is noted in run.json. Starts of the same day (UTC) go by it where one call shows that the endpoint
+    still takes all that is sent to it, until one ends with exit code 2 or 4; so do starts whose budget has no room to
+    try again. Not asked are the embedded model, which is known, and those behind a Batch API, whose answers would
+    take hours.
 
     Args:
         recipe: of the run.
@@ -78,20 +84,108 @@ async def learn(
     Raises:
         UserError: when an endpoint refuses every chat, ignores the limit of tokens under a budget that rests on it, or
             cannot do what a stage needs of it.
-        Stop: as any call.
+        Stop: as any call; ProviderStop also when a call fails for reasons that may pass.
     """
-    models = {
+    models = _tried_out(recipe, roles)
+    for name in recipe.roles.of("target"):
+        needs(name, abilities_of(recipe.models[name]), recipe.probe.methods)
+    noted = _noted(recipe, run, models)
+    found = held = {name: note.abilities for name, note in noted.items()}
+    if models:
+        some = f"{len(models)} endpoint{'s' if len(models) > 1 else ''}"
+        print(f"trying out {some} ({', '.join(models)})", file=sys.stderr, flush=True)
+        try:
+            found = await _try_all(recipe, run, governor, addresses, models, noted)
+        except BudgetStop:  # perhaps nothing need be paid any more
+            if any(name not in noted for name in models):
+                raise
+    for name in recipe.roles.of("target"):
+        if name in found:
+            needs(name, found[name], recipe.probe.methods)
+    if found is not held:
+        _note(recipe, run, noted, found)
+    return found
+
+
+class _Note(msgspec.Struct, frozen=True):
+    """What was found about an endpoint, as noted in run.json."""
+
+    about: str
+    """Hash of what was tried out, and under which settings."""
+    turn: str
+    abilities: Abilities
+
+
+def _turn(run: Run) -> str:
+    """For how long a note may hold: the day, and how many sessions ended as they do where an endpoint is to blame."""
+    sessions = run.info["sessions"]
+    day = sessions[-1]["start"][:10] if sessions else ""
+    return f"{day} {sum(session.get('exit') in {2, 4} for session in sessions)}"
+
+
+def _noted(recipe: Recipe, run: Run, names: Iterable[str]) -> dict[str, _Note]:
+    notes = msgspec.convert(run.info.get("endpoints", {}), dict[str, _Note])
+    return {
+        name: notes[name] for name in names if name in notes and notes[name].about == _about(recipe, name)
+    }
+
+
+def _note(recipe: Recipe, run: Run, noted: Mapping[str, _Note], found: Mapping[str, Abilities]) -> None:
+    """Note what was found, and say what is not as before: the target may now be asked in another way."""
+    for name in found.keys() & noted.keys():
+        old, new = msgspec.structs.asdict(noted[name].abilities), msgspec.structs.asdict(found[name])
+        changed = [f"{key}: {old[key]} -> {new[key]}" for key in old if old[key] != new[key]]
+        if changed:
+            print(
+                f"models.{name}: the endpoint has changed: {', '.join(changed)}", file=sys.stderr, flush=True
+            )
+    notes = {name: _Note(_about(recipe, name), _turn(run), able) for name, able in found.items()}
+    run.info["endpoints"] = run.info.get("endpoints", {}) | msgspec.to_builtins(notes)
+    run.save()
+
+
+def _about(recipe: Recipe, name: str) -> str:
+    config = recipe.models[name]
+    return digest(
+        [config.base_url, config.replicas, config.identity(), _wanted(recipe, name), _limited(recipe)]
+    )
+
+
+def _tried_out(recipe: Recipe, roles: Collection[str] | None) -> dict[str, ModelConfig]:
+    return {
         name: config
         for name, config in recipe.models_in_use(roles).items()
         if not config.embedded and config.transport == "online"
     }
 
-    for name in recipe.roles.of("target"):
-        needs(name, abilities_of(recipe.models[name]), recipe.probe.methods)
 
+def _wanted(recipe: Recipe, name: str) -> list[str]:
+    wanted = ["chat", "limit", "json_schema"]
+    if name in recipe.roles.of("target"):
+        wanted += ["logprobs", "score"] if recipe.models[name].chat else ["complete", "score"]
+    return wanted
+
+
+def _limited(recipe: Recipe) -> bool:
+    """Whether there is a budget that rests on the limit of tokens."""
+    return recipe.budget.money is not None or recipe.budget.tokens is not None
+
+
+async def _try_all(
+    recipe: Recipe,
+    run: Run,
+    governor: Governor,
+    addresses: Mapping[str, Address],
+    models: Mapping[str, ModelConfig],
+    noted: Mapping[str, _Note],
+) -> dict[str, Abilities]:
     async def ask_governor(message: Ask) -> Grant:
         return governor.ask(message)
 
+    hasty = {
+        name: config.model_copy(update={"timeout": min(config.timeout, TIMEOUT_S)})
+        for name, config in models.items()
+    }
     async with AsyncExitStack() as stack:
         writer = await stack.enter_async_context(LedgerWriter())
         index = Index(index_path(run.root))
@@ -101,34 +195,59 @@ async def learn(
         if place is not None:
             account.meter = Meter(place)
             stack.callback(account.meter.close)
-        clients = await stack.enter_async_context(Clients(models, account=account, addresses=addresses))
+        clients = await stack.enter_async_context(Clients(hasty, account=account, addresses=addresses))
         journal = writer.open(run.root, ("start", "check", "try"), "all", index)
         stack.push_async_callback(journal.close)
-        current_journal.set(journal)
-        found = await asyncio.gather(*(_tried(recipe, name, clients.model(name)) for name in models))
+        token = current_journal.set(journal)
+        stack.callback(current_journal.reset, token)
+        found = await _all_or_none(
+            [_tried(recipe, run, name, clients.model(name), noted.get(name)) for name in models]
+        )
     return dict(zip(models, found, strict=True))
 
 
-async def _tried(recipe: Recipe, name: str, client: Client) -> Abilities:
-    config, budget = recipe.models[name], recipe.budget
-    # In the key, since another server, or another way to ask, may answer otherwise.
-    about = digest([config.base_url, config.replicas, config.dialect_name, config.json_mode])
+async def _all_or_none(works: Iterable[Coroutine[Any, Any, Abilities]]) -> list[Abilities]:
+    """All results, or the first error, once the others have ended and booked what they had sent."""
+    tasks = [asyncio.ensure_future(work) for work in works]
+    try:
+        return await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()  # nothing, where it is done
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _tried(recipe: Recipe, run: Run, name: str, client: Client, note: _Note | None) -> Abilities:
+    config = recipe.models[name]
+    start = len(run.info["sessions"])
 
     async def ask(kind: str, request: Request, abilities: Abilities) -> RawReply:
-        mark = f"check {digest([about, list(abilities.unsent)])}"
-        return await client.try_once(kind, msgspec.structs.replace(request, attempt=mark), abilities)
+        # In the key, so that the question is put anew: the endpoint may answer otherwise than at an earlier start.
+        mark = f"check {digest([_about(recipe, name), start, list(abilities.unsent)])}"
+        try:
+            return await client.try_once(kind, msgspec.structs.replace(request, attempt=mark), abilities)
+        except BodyError as error:
+            if _may_pass(kind, str(error)):
+                raise ProviderStop(
+                    f"{error}; what the endpoint obeys cannot be found out; see to it and run the same command again"
+                ) from error
+            raise
 
     trial = Trial(name, ", ".join(config.urls) or str(config.replicas), config, ask)
-    wanted = ["chat", "limit", "json_schema"]
-    if name in recipe.roles.of("target"):
-        wanted += ["logprobs", "score"] if config.chat else ["complete", "score"]
-    found = await try_out(trial, wanted)
-    found.raise_for_errors(
-        "chat", *(["limit"] if budget.money is not None or budget.tokens is not None else [])
-    )
-    if name in recipe.roles.of("target"):
-        needs(name, found.abilities, recipe.probe.methods)
+    if note is not None and note.turn == _turn(run) and await still_obeys(trial, note.abilities):
+        return note.abilities
+    found = await try_out(trial, _wanted(recipe, name))
+    found.raise_for_errors("chat", *(["limit"] if _limited(recipe) else []))
     return found.abilities
+
+
+def _may_pass(kind: str, said: str) -> bool:
+    """Whether a call was given up for what may pass; an endpoint that has no completions may say so with status 200."""
+    return (
+        "; given up after" in said
+        and not REFUSED.search(said)
+        and (kind == "chat" or ": answered " not in said)
+    )
 
 
 def needs(name: str, able: Abilities, methods: Collection[str]) -> None:

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from aiohttp import web
+from aiohttp import ClientSession, web
 
-from boostqa.check import learn, needs
-from boostqa.errors import UserError
+from boostqa.check import _about, learn, needs
+from boostqa.errors import BoostQAError, BudgetStop, ProviderStop, UserError
 from boostqa.llm.budget import Governor, Limits
 from boostqa.llm.check import probe_endpoint
 from boostqa.llm.client import abilities_of
@@ -21,7 +21,8 @@ from boostqa.llm.config import ModelConfig
 from boostqa.llm.fake import FakeServer
 from boostqa.llm.fake.strict import DIALECTS
 from boostqa.llm.index import index_run
-from boostqa.llm.ledger_files import entries
+from boostqa.llm.ledger import current_journal
+from boostqa.llm.ledger_files import entries, spent
 from boostqa.llm.model import Abilities, Message, Request
 from boostqa.llm.trial import Findings
 from boostqa.recipe import parse
@@ -121,6 +122,20 @@ def test_a_limit_that_is_ignored_by_any_name_is_an_error() -> None:
         findings.raise_for_errors("limit")
 
 
+async def relayed(request: web.BaseRequest, url: str) -> web.Response:
+    """What the server at `url` answers."""
+    async with (
+        ClientSession() as session,
+        session.request(
+            request.method,
+            url.removesuffix("/v1") + request.path,
+            data=await request.read() or None,
+            headers={"Content-Type": "application/json"},
+        ) as answer,
+    ):
+        return web.Response(status=answer.status, body=await answer.read(), content_type="application/json")
+
+
 @asynccontextmanager
 async def serving(handle: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]) -> AsyncIterator[str]:
     """Address of a server of which `handle` is all."""
@@ -137,8 +152,22 @@ def recipe(url: str, settings: dict[str, Any] | None = None, **sections: Any) ->
     model = {"base_url": url, "model": "m", "dialect": "vllm", "retries": 0} | (settings or {})
     roles = dict.fromkeys(("annotator", "target", "teacher", "refiner"), "m")
     source = {"name": "s", "path": "s.jsonl", "license": "CC0-1.0"}
-    data = {"seeds": {"sources": [source]}, "models": {"m": model}, "roles": roles}
+    data: dict[str, Any] = {"seeds": {"sources": [source]}, "models": {"m": model}, "roles": roles}
     return parse(data | sections, Path("recipe.yaml"))
+
+
+async def start(root: Path, plan: Any, limits: Limits | None = None) -> dict[str, Abilities]:
+    """What one start of a run finds out."""
+    index_run(root).close()
+    run = Run(root)
+    run.begin_session([])
+    try:
+        found = await learn(plan, run, Governor(limits or Limits(), spent(root)), {})
+    except BoostQAError as error:
+        run.end_session(error.exit_code, str(error))
+        raise
+    run.end_session(0)
+    return found
 
 
 def learned(
@@ -150,10 +179,7 @@ def learned(
     async def go() -> None:
         async with FakeServer({"models": {"m": {"dialect": "vllm"} | persona}}) as server:
             for _ in range(starts):
-                index_run(run).close()
-                found = await learn(
-                    recipe(server.url, **sections), Run(run), Governor(Limits(tokens=10**6)), {}
-                )
+                found = await start(run, recipe(server.url, **sections), Limits(tokens=10**6))
             result.extend((found["m"], server.stats()))
 
     asyncio.run(go())
@@ -161,11 +187,145 @@ def learned(
 
 
 def test_a_run_finds_out_once_and_pays_through_the_ledger(tmp_path: Path) -> None:
-    able, stats = learned(tmp_path, {"ignores": ["response_format"]}, starts=3)
+    able, stats = learned(tmp_path, {"ignores": ["response_format"]})
     assert able.unsent == ("response_format",)
     assert (able.score, able.logprobs, able.chat) == (True, True, True)
     assert stats["requests"] == stats["answered"] == len(list(entries(tmp_path))) == 6
     assert {line["entry"] for line in entries(tmp_path)} == {"check"}
+
+
+def test_a_later_start_asks_once_whether_all_is_as_it_was(tmp_path: Path) -> None:
+    able, stats = learned(tmp_path, {"refuses": ["seed"], "ignores": ["response_format"]}, starts=3)
+    assert able.unsent == ("response_format", "seed")
+    assert stats["answered"] == 6 + 2
+    assert stats["status"]["400"] == 1  # what was refused once is not sent again
+
+
+@pytest.mark.parametrize("field", ["seed", "response_format"])
+def test_an_endpoint_that_changed_is_tried_out_anew(
+    tmp_path: Path, field: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    async def go() -> list[Abilities]:
+        config = {"models": {"m": {"dialect": "vllm"}}}
+        strict = {"models": {"m": {"dialect": "vllm", "refuses": [field]}}}
+        async with FakeServer(config) as old, FakeServer(strict) as new:
+            now = old
+
+            async def handle(request: web.BaseRequest) -> web.Response:
+                return await relayed(request, now.url)
+
+            async with serving(handle) as url:
+                first = (await start(tmp_path, recipe(url)))["m"]
+                now = new
+                return [first, (await start(tmp_path, recipe(url)))["m"]]
+
+    assert [able.unsent for able in asyncio.run(go())] == [(), (field,)]
+    assert (
+        f"models.m: the endpoint has changed: unsent: () -> ('{field}',)"
+        in capfd.readouterr().err.replace("json_schema: True -> False, ", "")
+    )
+
+
+def test_after_an_end_that_an_endpoint_is_to_blame_for_all_is_tried_out_anew(tmp_path: Path) -> None:
+    assert learned(tmp_path, {"ignores": ["response_format"]})[0].unsent == ("response_format",)
+    run = Run(tmp_path)
+    run.begin_session([])
+    run.end_session(4)
+
+    async def go() -> Abilities:
+        async with FakeServer({"models": {"m": {"dialect": "vllm"}}}) as server:
+            note = Run(tmp_path).info["endpoints"]["m"]
+            plan = recipe(server.url)
+            run.info["endpoints"] = {"m": note | {"about": _about(plan, "m")}}  # the same address
+            run.save()
+            return (await start(tmp_path, plan))["m"]
+
+    assert asyncio.run(go()).unsent == ()
+
+
+@pytest.mark.parametrize(
+    "persona", [{}, {"refuses": ["seed"]}, {"refuses": ["response_format", "temperature"]}]
+)
+def test_a_start_whose_budget_is_used_up_goes_by_what_was_found(
+    tmp_path: Path, persona: dict[str, Any]
+) -> None:
+    async def go() -> tuple[dict[str, Abilities], dict[str, Abilities], int]:
+        async with FakeServer({"models": {"m": {"dialect": "vllm"} | persona}}) as server:
+            first = await start(tmp_path, recipe(server.url), Limits(requests=100))
+            used = spent(tmp_path).requests
+            before = server.stats()["requests"]
+            again = await start(tmp_path, recipe(server.url), Limits(requests=used))
+            return first, again, server.stats()["requests"] - before
+
+    first, again, asked = asyncio.run(go())
+    assert first == again
+    assert asked == 0
+
+
+def test_a_budget_too_small_to_find_anything_out_stops_the_start(tmp_path: Path) -> None:
+    async def go() -> None:
+        async with FakeServer({"models": {"m": {"dialect": "vllm"}}}) as server:
+            await start(tmp_path, recipe(server.url), Limits(requests=2))
+
+    with pytest.raises(BudgetStop):
+        asyncio.run(go())
+
+
+@pytest.mark.parametrize("methods", [["likelihood"], ["likelihood", "choice"]])
+def test_a_failure_that_may_pass_takes_no_ability_away(tmp_path: Path, methods: list[str]) -> None:
+    async def go() -> Abilities:
+        async with FakeServer({"models": {"m": {"dialect": "vllm"}}}) as server:
+            down = True
+
+            async def handle(request: web.BaseRequest) -> web.Response:
+                if down and request.path == "/v1/completions":
+                    return web.Response(status=500, text="oops")
+                return await relayed(request, server.url)
+
+            async with serving(handle) as url:
+                plan = recipe(url, probe={"methods": methods})
+                with pytest.raises(ProviderStop, match=r"HTTP 500: oops; given up .* cannot be found out"):
+                    await start(tmp_path, plan)
+                (findings,) = await probe_endpoint("m", plan.models["m"])
+                assert findings.abilities.score
+                assert [row.level for row in findings.rows if row.what == "score"] == ["warning"]
+                down = False
+                return (await start(tmp_path, plan))["m"]
+
+    assert asyncio.run(go()).score
+
+
+def test_when_one_trial_fails_the_others_end_and_are_booked(tmp_path: Path) -> None:
+    arrived = asyncio.Event()
+
+    async def slow(request: web.BaseRequest) -> web.Response:
+        arrived.set()
+        await asyncio.sleep(30)
+        raise AssertionError
+
+    async def bad(request: web.BaseRequest) -> web.Response:
+        await arrived.wait()
+        return web.json_response({"error": {"message": "no"}}, status=400)
+
+    async def go() -> None:
+        async with serving(slow) as first, serving(bad) as second:
+            models = {
+                name: {"base_url": url, "model": name, "dialect": "vllm"}
+                for name, url in (("s", first), ("b", second))
+            }
+            roles = {"annotator": "s", "target": "s", "teacher": "b", "refiner": "b"}
+            before = asyncio.all_tasks()
+            with pytest.raises(UserError, match=r"models\.b .*HTTP 400: no"):
+                await start(tmp_path, recipe(first, models=models, roles=roles))
+            left = asyncio.all_tasks() - before
+            assert not [task for task in left if "_tried" in repr(task)]
+            assert current_journal.get() is None
+
+    asyncio.run(go())
+    assert {line["name"]: line["err"].split(": ")[-1] for line in entries(tmp_path)} == {
+        "b": "no",
+        "s": "cancelled",
+    }
 
 
 def test_what_is_not_there_is_not_asked_for(tmp_path: Path) -> None:
@@ -248,29 +408,39 @@ def test_a_refusal_that_nothing_can_be_left_out_for_ends_the_trial(
                 (findings,) = await probe_endpoint("m", plan.models["m"])
                 findings.raise_for_errors()
             else:
-                index_run(tmp_path).close()
-                await learn(plan, Run(tmp_path), Governor(Limits()), {})
+                await start(tmp_path, plan)
 
     with pytest.raises(UserError, match=error):
         asyncio.run(go())
     assert asked == most
 
 
-@pytest.mark.parametrize(("status", "goes_on"), [(302, False), (204, False), (418, False), (500, True)])
-def test_only_what_may_pass_does_not_stop_a_start(tmp_path: Path, status: int, goes_on: bool) -> None:
-    async def go() -> Abilities:
-        async def handle(request: web.BaseRequest) -> web.Response:
-            return web.Response(status=status)
+@pytest.mark.parametrize(
+    ("status", "error", "said"),
+    [
+        (302, UserError, "the chat call failed: .*HTTP 302: "),
+        (204, UserError, "the chat call failed: .*HTTP 204: "),
+        (418, UserError, "the chat call failed: .*HTTP 418: "),
+        (501, UserError, "the chat call failed: .*HTTP 501: "),
+        (
+            500,
+            ProviderStop,
+            "HTTP 500: .*; given up after 1 tries; what the endpoint obeys cannot be found out",
+        ),
+    ],
+)
+def test_an_endpoint_without_an_answer_stops_the_start(
+    tmp_path: Path, status: int, error: type[BoostQAError], said: str
+) -> None:
+    async def handle(request: web.BaseRequest) -> web.Response:
+        return web.Response(status=status)
 
-        index_run(tmp_path).close()
+    async def go() -> None:
         async with serving(handle) as url:
-            return (await learn(recipe(url), Run(tmp_path), Governor(Limits()), {}))["m"]
+            await start(tmp_path, recipe(url))
 
-    if goes_on:  # by the dialect; whether the endpoint is down is for the run to find out
-        assert asyncio.run(go()).json_schema
-    else:
-        with pytest.raises(UserError, match=rf"the chat call failed: .*HTTP {status}: \(empty body\)"):
-            asyncio.run(go())
+    with pytest.raises(error, match=said):
+        asyncio.run(go())
 
 
 def test_a_limit_that_is_ignored_stops_a_run_with_a_budget_of_tokens(tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ from boostqa.llm.lines import RawReply
 from boostqa.llm.model import Abilities, Request
 from boostqa.llm.prices import prices_of
 from boostqa.llm.replicas import addresses
-from boostqa.llm.trial import Findings, Trial, try_out
+from boostqa.llm.trial import TIMEOUT_S, Findings, Trial, try_out
 
 _ROOM = 2048
 """Tokens that a prompt may have, and its answer again."""
@@ -59,7 +59,7 @@ class _Probe:
         """See `trial.Ask`; a status other than 200 is a `BodyError`."""
         path, make = _BODIES[kind]
         body = make(self.dialect, policy_of(self.config, self.dialect, abilities), request)
-        timeout = min(self.config.timeout, 300.0)
+        timeout = min(self.config.timeout, TIMEOUT_S)
         response = await self._transport.request(
             "POST", self.url + path, msgspec.json.encode(body), self._headers, timeout
         )

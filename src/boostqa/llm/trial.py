@@ -33,7 +33,9 @@ _LIMIT = 16
 """Tokens that an answer to it may have."""
 _OPTIONAL = (*LIMITS, "seed", "temperature", "top_p", "reasoning_effort", "chat_template_kwargs", "thinking")
 """Fields that a server may refuse and that an answer can be had without."""
-_REFUSED = re.compile(r"HTTP (400|404|405|415|422|501)\b")
+REFUSED = re.compile(r"HTTP (400|404|405|415|422|501)\b")
+"""In the words of a call that the server will not or cannot answer."""
+_PASSING = re.compile(r"HTTP (401|402|403|407|408|409|425|429|50[02-9]|5[1-9]\d)\b")
 _SIZE = re.compile(r"context (?:length|size|window)|too (?:large|long)", re.IGNORECASE)
 """Said of a request that does not fit: such a message names fields that the server knows well."""
 _SCHEMA = {
@@ -42,8 +44,8 @@ _SCHEMA = {
     "required": ["planet"],
     "additionalProperties": False,
 }
-GIVEN_UP = "given up after"
-"""In the words of a call that failed for reasons that may pass."""
+TIMEOUT_S = 300.0
+"""Most that one call may take: a thousand tokens of thought from a slow server."""
 Level = Literal["ok", "warning", "error"]
 
 
@@ -131,6 +133,23 @@ async def try_out(trial: Trial, wanted: Collection[str] = ALL) -> Findings:
     return trial.found
 
 
+async def still_obeys(trial: Trial, able: Abilities) -> bool:
+    """Whether a call with all that would be sent under these abilities is answered."""
+    request = Request(
+        messages=_QUESTION, max_tokens=_LIMIT, temperature=0.5, schema=_SCHEMA, think=trial.config.think
+    )
+    if not trial.config.chat:
+        request = Request(prompt=_QUESTION[0].content, max_tokens=_LIMIT, temperature=0.5)
+    before, trial.found.abilities = trial.found.abilities, able
+    try:
+        await trial.ask("chat" if trial.config.chat else "complete", request)
+    except (WireError, BodyError):
+        return False
+    finally:
+        trial.found.abilities = before
+    return True
+
+
 async def _chat(trial: Trial) -> bool:
     request = trial.request(max_tokens=64, temperature=0.5)  # above 0: only then is the seed sent
     while True:  # at most once for each optional field: what is left out once is not named again
@@ -144,7 +163,7 @@ async def _chat(trial: Trial) -> bool:
                 trial.found.add("chat", "error", f"extra.{field} is refused, take it out: {error}")
                 return False
             if field is None:
-                what = "reachable" if isinstance(error, WireError) or GIVEN_UP in str(error) else "chat"
+                what = "reachable" if isinstance(error, WireError) else "chat"
                 trial.found.add(what, "error", f"the chat call failed: {error}")
                 return False
             trial.leave_out(field)
@@ -169,7 +188,7 @@ async def _chat(trial: Trial) -> bool:
 
 def _named(trial: Trial, said: str, request: Request) -> str | None:
     """The field that a refusal names first, of those in `extra` and of the optional ones that can be left out."""
-    if not _REFUSED.search(said) or _SIZE.search(said):
+    if not REFUSED.search(said) or _SIZE.search(said):
         return None
     body, extra = trial.sent(request), trial.config.extra
     names = [name for name in _OPTIONAL if name in body and name not in trial.sent(request, name)]
@@ -210,7 +229,7 @@ async def _schema(trial: Trial) -> None:
     try:
         reply = interpret(await trial.ask("chat", request), request)
     except (WireError, BodyError) as error:
-        if mode != "prompt" and _REFUSED.search(str(error)):
+        if mode != "prompt" and REFUSED.search(str(error)):
             _without(trial, field, f"refused: {error}")
         else:
             trial.found.add(
@@ -232,12 +251,20 @@ def _without(trial: Trial, field: str, why: str) -> None:
     trial.found.add("json_schema", "warning", detail)
 
 
+def _lacks(trial: Trial, what: str, words: str, error: WireError | BodyError) -> bool:
+    """Whether a failure shows that an ability is not there; what may pass shows nothing."""
+    if isinstance(error, WireError) or _PASSING.search(str(error)):
+        trial.found.add(what, "warning", f"could not be found out: {error}")
+        return False
+    trial.found.add(what, "warning", f"{words}: {error}")
+    return True
+
+
 async def _logprobs(trial: Trial) -> bool:
     try:
         raw = await trial.ask("chat", trial.request(top_logprobs=5, max_tokens=4))
     except (WireError, BodyError) as error:
-        trial.found.add("logprobs", "warning", f"none: {error}")
-        return False
+        return not _lacks(trial, "logprobs", "none", error)
     good = bool(raw.logprobs) and len(raw.logprobs[0].top) > 1
     detail = f"{len(raw.logprobs[0].top)} alternatives per token" if good else "none in the reply"
     trial.found.add("logprobs", "ok" if good else "warning", detail)
@@ -249,8 +276,7 @@ async def _complete(trial: Trial) -> bool:
     try:
         raw = await trial.ask("complete", request)
     except (WireError, BodyError) as error:
-        trial.found.add("complete", "warning", f"no plain completion: {error}")
-        return False
+        return not _lacks(trial, "complete", "no plain completion", error)
     trial.found.add("complete", "ok", f"continued with {raw.text[:40].strip()!r}")
     return True
 
@@ -261,8 +287,7 @@ async def _score(trial: Trial) -> bool:
         try:
             raw = await trial.ask("score", Request(prompt=text, max_tokens=1))
         except (WireError, BodyError) as error:
-            trial.found.add("score", "warning", f"no likelihood of a given text: {error}")
-            return False
+            return not _lacks(trial, "score", "no likelihood of a given text", error)
         score = score_of(raw, 1, text)
         if score is None or score.tokens < 3:
             trial.found.add("score", "warning", "echo is ignored: no likelihood of a given text")
