@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -10,10 +11,13 @@ import pytest
 
 from boostqa import executor
 from boostqa.child import Setup
-from boostqa.errors import ContractError
-from boostqa.executor import ProcessExecutor, _Child, _Died
+from boostqa.errors import ContractError, StorageStop
+from boostqa.executor import LocalExecutor, ProcessExecutor, _Child, _Died
 from boostqa.llm.budget import Amount, Ask, Governor, Limits
+from boostqa.llm.index import index_path
 from boostqa.llm.lines import Totals
+from boostqa.recipe import parse
+from boostqa.run import Run
 from boostqa.schedule import Task
 
 TASK = Task(segment="head", entry="annotate", step="label", kind="map", shard="part-0", segments=["head"])
@@ -134,3 +138,27 @@ def test_what_a_dead_process_did_still_counts(processes: list[Process]) -> None:
         assert family._past_models["m"].answers == 3
 
     asyncio.run(go())
+
+
+@pytest.mark.parametrize("index", [b"", b"bqindex1" + bytes(40)], ids=["torn", "older"])
+def test_without_models_the_index_is_not_needed(tmp_path: Path, index: bytes) -> None:
+    model = {"base_url": "http://127.0.0.1:9/v1", "model": "m", "dialect": "vllm"}
+    text = {
+        "seeds": {"sources": [{"name": "s", "path": "s.jsonl", "license": "CC0-1.0"}]},
+        "models": {"m": model},
+        "roles": dict.fromkeys(("annotator", "target", "teacher", "refiner"), "m"),
+    }
+    recipe = parse(text, tmp_path / "recipe.yaml")
+    run = Run(tmp_path / "run")
+    index_path(run.root).parent.mkdir(parents=True)
+    run.save()
+    index_path(run.root).write_bytes(index)
+    setup = Setup(root=str(run.root), recipe=recipe.model_dump(mode="json"))
+
+    async def go(offline: bool) -> None:
+        async with LocalExecutor(setup, Governor(Limits()), offline=offline):
+            pass
+
+    asyncio.run(go(offline=True))
+    with pytest.raises(StorageStop, match=r"index\.bin: damaged or of another version"):
+        asyncio.run(go(offline=False))

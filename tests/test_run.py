@@ -15,6 +15,7 @@ import polars as pl
 import pytest
 import yaml
 
+from boostqa.llm.index import index_path
 from boostqa.llm.ledger_files import entries as ledger_entries
 from boostqa.release import COLUMNS
 from fake_seeds import seed_rows, write_jsonl
@@ -109,6 +110,7 @@ def test_status_show_and_remove(finished, tmp_path: Path):
     shutil.copytree(run, copy)
     seed = data["parents"][0][1]
     family = data.filter(pl.col("parents").list.contains(seed))["id"]
+    index_path(copy).write_bytes(b"bqindex1" + bytes(40))  # of an older version
     boostqa("remove", copy, "--seed", seed)
     left = pl.read_parquet(copy / "dataset" / "data" / "*.parquet")
     assert not set(family) & set(left["id"])

@@ -82,13 +82,16 @@ async def open_worker(
     *,
     offline: bool = False,
 ) -> Worker:
-    """A worker with its ledger writer and clients; `stack` closes them in order."""
+    """A worker with its ledger writer and clients; `stack` closes them in order.
+
+    With `offline` it asks no model: it has no clients and does not open the run's index, which only a run makes anew.
+    """
     recipe = Recipe.model_validate(setup.recipe)
     run = Run.open(Path(setup.root))
     models = recipe.models_in_use()
     writer = await stack.enter_async_context(LedgerWriter())
     path = index_path(run.root)
-    index = Index(path) if path.exists() else None
+    index = None if offline or not path.exists() else Index(path)
     if index is not None:
         stack.callback(index.close)
 
