@@ -13,8 +13,9 @@ from boostqa import executor
 from boostqa.child import Setup
 from boostqa.errors import ContractError, StorageStop
 from boostqa.executor import LocalExecutor, ProcessExecutor, _Child, _Died
-from boostqa.llm.budget import Amount, Ask, Governor, Limits
+from boostqa.llm.budget import Account, Amount, Ask, Governor, Grant, Limits
 from boostqa.llm.index import index_path
+from boostqa.llm.leases import Meter, begin, meter_path
 from boostqa.llm.lines import Totals
 from boostqa.recipe import parse
 from boostqa.run import Run
@@ -138,6 +139,40 @@ def test_what_a_dead_process_did_still_counts(processes: list[Process]) -> None:
         assert family._past_models["m"].answers == 3
 
     asyncio.run(go())
+
+
+@pytest.mark.parametrize("reported", [True, False])
+def test_a_death_counts_the_calls_of_an_earlier_batch_once(tmp_path: Path, reported: bool) -> None:
+    """Three calls of a batch were booked at the start: one is answered, one is waited for, one is not asked for yet."""
+    each, used = Amount(tokens=1000, requests=1), Amount(tokens=100, requests=1)
+    begin(tmp_path, Amount())
+    governor = Governor(Limits(tokens=100_000), each.times(3), unsettled=each.times(3))
+    family = ProcessExecutor(Setup(root=str(tmp_path), recipe={}), governor, 1)
+    place = meter_path(tmp_path, "worker-0")
+    assert place is not None
+
+    async def ask(message: Ask) -> Grant:
+        return family.answer(message)
+
+    async def live_and_die(*, settled: int, waiting: int) -> None:
+        account, meter = Account("worker-0", ask), Meter(place)
+        for n in range(settled + waiting):  # as a client does it
+            account.release(each)
+            await account.reserve(each)
+            if n < settled:
+                account.settle(each, used)
+                meter.add(used)
+                meter.replaced(each)
+        if reported:
+            await account.reserve(Amount(tokens=60_000))
+        family.lost("worker-0")
+        meter.close()
+
+    asyncio.run(live_and_die(settled=1, waiting=1))
+    assert governor.spent == Amount(tokens=2100, requests=3)
+    asyncio.run(live_and_die(settled=1, waiting=0))  # its successor gets the second answer
+    assert governor.spent == Amount(tokens=1200, requests=3)
+    assert governor.left().tokens == 98_800
 
 
 @pytest.mark.parametrize("index", [b"", b"bqindex1" + bytes(40)], ids=["torn", "older"])

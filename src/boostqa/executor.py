@@ -19,7 +19,7 @@ from boostqa.child import Load, Setup, Usage, load_of, open_worker, pack, unpack
 from boostqa.errors import BoostQAError, ContractError
 from boostqa.llm.budget import Account, Amount, Ask, Governor, Grant
 from boostqa.llm.clients import Endpoint
-from boostqa.llm.leases import meter_path, read_meter
+from boostqa.llm.leases import meter_path, read_change
 from boostqa.llm.lines import Totals
 from boostqa.schedule import Task
 from boostqa.worker import Worker
@@ -90,7 +90,8 @@ class ProcessExecutor:
         self._count = workers
         self._children: list[_Child] = []
         self._booked: dict[str, Amount] = {}
-        """What the governor has booked for each worker, those before it of the same name included."""
+        """What the governor has booked for each worker, those before it of the same name included; less what was
+        booked at the start for calls that they took over."""
         self._past_records = 0
         self._past_models: dict[str, Totals] = {}
         """What processes that died had done, as of their last tick."""
@@ -169,7 +170,7 @@ class ProcessExecutor:
         """A worker died: what it had on the wire counts as spent until the ledger says better at the next start."""
         before, spent = self._booked.get(name, Amount()), self._governor.spent
         place = meter_path(Path(self._setup.root), name)
-        self._governor.lost(name, None if place is None else read_meter(place) - before)
+        self._governor.lost(name, None if place is None else read_change(place) - before)
         self._booked[name] = self._dead[name] = before + (self._governor.spent - spent)
         for child in self._children:
             if child.name == name:

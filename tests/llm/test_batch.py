@@ -29,6 +29,7 @@ from boostqa.llm.config import BatchSettings, ModelConfig
 from boostqa.llm.fake import FakeServer
 from boostqa.llm.http import Response, WireError
 from boostqa.llm.index import index_run
+from boostqa.llm.leases import Meter, read_change, read_meter
 from boostqa.llm.ledger import LedgerWriter, current_journal
 from boostqa.llm.ledger_files import entries, spent
 from boostqa.llm.model import Message, Outcome, Reply, Request
@@ -332,10 +333,15 @@ def test_a_batch_under_way_is_booked_at_the_next_start_and_its_calls_need_no_sec
         ):
             await ask(tmp_path / "other", settings, [request(9)], Account("b", grant))
         account = Account("a", grant)
+        account.meter = Meter(tmp_path / "meter")
         replies = await ask(tmp_path, settings, requests, account)
         await account.close()
         assert all(reply.ok for reply in replies)
         assert governor.spent.requests == 6
+        # Were this worker dead now, the budget would stay as it is.
+        assert read_meter(tmp_path / "meter").money == pytest.approx(spent(tmp_path).money)
+        change = read_change(tmp_path / "meter")
+        assert (change.requests, change.money) == (0, pytest.approx(governor.spent.money - owed.money))
         assert spent(tmp_path).money < owed.money / 2
         assert governor.spent.money == pytest.approx(spent(tmp_path).money)
         assert store.states() == []

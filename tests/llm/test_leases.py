@@ -8,7 +8,7 @@ import pytest
 
 from boostqa.errors import StorageStop
 from boostqa.llm.budget import Amount
-from boostqa.llm.leases import Meter, begin, left_open, meter_path, read_meter
+from boostqa.llm.leases import Meter, begin, left_open, meter_path, read_change, read_meter
 
 
 def amount(value: float) -> Amount:
@@ -63,6 +63,20 @@ def test_a_successor_of_a_dead_worker_keeps_what_that_one_had_on_the_wire(tmp_pa
     again.close()
     assert read_meter(path) == amount(7)
     assert read_meter(path.with_name("0.worker-9")) == Amount()
+
+
+def test_what_was_booked_at_the_start_is_kept_apart_from_what_is_used(tmp_path: Path) -> None:
+    begin(tmp_path, Amount())
+    own = meter(tmp_path)
+    own.add(amount(3))
+    own.replaced(amount(5))
+    path = meter_path(tmp_path, "worker-0")
+    assert path is not None
+    assert read_meter(path) == amount(3)
+    assert read_change(path) == amount(-2)
+    assert read_change(path.with_name("0.worker-9")) == Amount()
+    own.close()
+    assert left_open(tmp_path, amount(1)) == amount(2)  # the ledger gains what is used, whatever was booked
 
 
 def test_a_start_that_was_killed_at_its_beginning_loses_nothing(tmp_path: Path) -> None:

@@ -249,6 +249,8 @@ class Client:
             if self._account.meter is not None:
                 self._account.meter.add(used)
                 self._account.meter.add(upper, -sent.metered)
+                if booked is not None:
+                    self._account.meter.replaced(booked)
         if written is not None:
             await written
         return Known(sent.raw, sent.error, key, False)

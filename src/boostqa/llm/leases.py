@@ -1,7 +1,8 @@
 """What a process may have spent that the ledger does not tell: so that budgets hold over kills.
 
     ledger/leases/N.json        start N of the run: what the ledger had then, and what earlier starts had left open
-    ledger/leases/N.WORKER      what that worker's calls have used, and the upper bounds of its requests on the wire
+    ledger/leases/N.WORKER      what that worker's calls have used, and the upper bounds of its requests on the wire;
+                                then what of it the budget had booked at the start (calls of earlier batches)
 
 A worker's file is mapped into memory and changed with every request that goes out or is settled, so that a kill leaves
 it as it was in that moment. What the workers of a start have in these files and the ledger has not gained since was
@@ -23,7 +24,7 @@ from boostqa.llm.budget import Amount
 from boostqa.llm.ledger_files import storage
 
 _PARTS = Amount.__struct_fields__
-_SIZE = 8 * len(_PARTS)
+_SIZE = 2 * 8 * len(_PARTS)
 _ROUNDING = 1e-9
 """Share that two sums of the same numbers may differ by."""
 
@@ -38,7 +39,7 @@ class _Start(msgspec.Struct, frozen=True):
 
 
 class Meter:
-    """One worker's file. `add` is cheap enough for every request: three additions in memory."""
+    """One worker's file, two amounts. `add` is cheap enough for every request: three additions in memory."""
 
     def __init__(self, path: Path) -> None:
         """Open the file, or make it; what a dead process of this name had on the wire stays in it.
@@ -59,11 +60,18 @@ class Meter:
         self._parts = self._view.cast("d")
 
     def add(self, amount: Amount, times: float = 1.0) -> None:
-        """Add `amount`, so many times."""
+        """Add `amount` to what is used or on the wire, so many times."""
+        self._add(0, amount, times)
+
+    def replaced(self, booked: Amount) -> None:
+        """A call is settled for which the budget had `booked` so much at the start: it counts no more."""
+        self._add(len(_PARTS), booked, 1.0)
+
+    def _add(self, at: int, amount: Amount, times: float) -> None:
         parts = self._parts
-        parts[0] += amount.money * times
-        parts[1] += amount.tokens * times
-        parts[2] += amount.requests * times
+        parts[at] += amount.money * times
+        parts[at + 1] += amount.tokens * times
+        parts[at + 2] += amount.requests * times
 
     def close(self) -> None:
         """Unmap the file; it stays."""
@@ -73,12 +81,28 @@ class Meter:
 
 
 def read_meter(path: Path) -> Amount:
-    """What a worker's file says; nothing where there is none."""
+    """What a worker's calls have used or had on the wire; nothing where there is no file."""
+    return _read(path)[0]
+
+
+def read_change(path: Path) -> Amount:
+    """What a worker's calls have added to what the budget had booked at the start: less than nothing, perhaps."""
+    used, booked = _read(path)
+    return used - booked
+
+
+def _read(path: Path) -> tuple[Amount, Amount]:
     try:
         data = path.read_bytes()
     except FileNotFoundError:
-        return Amount()
-    return Amount(**dict(zip(_PARTS, memoryview(data[:_SIZE]).cast("d"), strict=True))) if data else Amount()
+        data = b""
+    # A file that was only just made may be shorter.
+    parts = memoryview(data[:_SIZE].ljust(_SIZE, b"\0")).cast("d")
+    half = len(_PARTS)
+    return (
+        Amount(**dict(zip(_PARTS, parts[:half], strict=True))),
+        Amount(**dict(zip(_PARTS, parts[half:], strict=True))),
+    )
 
 
 def begin(run_dir: Path, ledger: Amount) -> Amount:
