@@ -26,7 +26,7 @@ from boostqa.llm.ledger import LedgerWriter, current_journal
 from boostqa.llm.lines import RawReply
 from boostqa.llm.model import Abilities, Request
 from boostqa.llm.prices import check_prices
-from boostqa.llm.trial import REFUSED, TIMEOUT_S, Findings, Trial, still_obeys, try_out
+from boostqa.llm.trial import REFUSED, TIMEOUT_S, Findings, Trial, try_out
 from boostqa.pipeline import PIPELINE
 from boostqa.recipe import Recipe, load
 from boostqa.run import Run
@@ -66,10 +66,9 @@ async def learn(
 ) -> dict[str, Abilities]:
     """What the endpoints of a run obey, found out with a few tiny calls each, which go through ledger and budget.
 
-    What was found is noted in run.json. Starts of the same day (UTC) go by it where one call shows that the endpoint
-    still takes all that is sent to it, until one ends with exit code 2 or 4; so do starts whose budget has no room to
-    try again. Not asked are the embedded model, which is known, and those behind a Batch API, whose answers would
-    take hours.
+    What was found is noted in run.json. It holds for starts of the same day (UTC) until one ends with exit code 2 or 4,
+    and for as long as the budget has no room to try again. Not asked are the embedded model, which is known, and those
+    behind a Batch API, whose answers would take hours.
 
     Args:
         recipe: of the run.
@@ -90,20 +89,22 @@ async def learn(
     for name in recipe.roles.of("target"):
         needs(name, abilities_of(recipe.models[name]), recipe.probe.methods)
     noted = _noted(recipe, run, models)
-    found = held = {name: note.abilities for name, note in noted.items()}
-    if models:
-        some = f"{len(models)} endpoint{'s' if len(models) > 1 else ''}"
-        print(f"trying out {some} ({', '.join(models)})", file=sys.stderr, flush=True)
+    found = {name: note.abilities for name, note in noted.items()}
+    due = {name: models[name] for name in models if name not in noted or noted[name].turn != _turn(run)}
+    new: dict[str, Abilities] = {}
+    if due:
+        some = f"{len(due)} endpoint{'s' if len(due) > 1 else ''}"
+        print(f"trying out {some} ({', '.join(due)})", file=sys.stderr, flush=True)
         try:
-            found = await _try_all(recipe, run, governor, addresses, models, noted)
+            new = await _try_all(recipe, run, governor, addresses, due)
         except BudgetStop:  # perhaps nothing need be paid any more
-            if any(name not in noted for name in models):
+            if any(name not in noted for name in due):
                 raise
+    found |= new
     for name in recipe.roles.of("target"):
         if name in found:
             needs(name, found[name], recipe.probe.methods)
-    if found is not held:
-        _note(recipe, run, noted, found)
+    _note(recipe, run, noted, new)
     return found
 
 
@@ -117,7 +118,7 @@ class _Note(msgspec.Struct, frozen=True):
 
 
 def _turn(run: Run) -> str:
-    """For how long a note may hold: the day, and how many sessions ended as they do where an endpoint is to blame."""
+    """For how long a note holds: the day, and how many sessions ended as they do where an endpoint is to blame."""
     sessions = run.info["sessions"]
     day = sessions[-1]["start"][:10] if sessions else ""
     return f"{day} {sum(session.get('exit') in {2, 4} for session in sessions)}"
@@ -131,7 +132,7 @@ def _noted(recipe: Recipe, run: Run, names: Iterable[str]) -> dict[str, _Note]:
 
 
 def _note(recipe: Recipe, run: Run, noted: Mapping[str, _Note], found: Mapping[str, Abilities]) -> None:
-    """Note what was found, and say what is not as before: the target may now be asked in another way."""
+    """Note what was found now, and say what is not as before: the target may now be asked in another way."""
     for name in found.keys() & noted.keys():
         old, new = msgspec.structs.asdict(noted[name].abilities), msgspec.structs.asdict(found[name])
         changed = [f"{key}: {old[key]} -> {new[key]}" for key in old if old[key] != new[key]]
@@ -140,8 +141,9 @@ def _note(recipe: Recipe, run: Run, noted: Mapping[str, _Note], found: Mapping[s
                 f"models.{name}: the endpoint has changed: {', '.join(changed)}", file=sys.stderr, flush=True
             )
     notes = {name: _Note(_about(recipe, name), _turn(run), able) for name, able in found.items()}
-    run.info["endpoints"] = run.info.get("endpoints", {}) | msgspec.to_builtins(notes)
-    run.save()
+    if notes:
+        run.info["endpoints"] = run.info.get("endpoints", {}) | msgspec.to_builtins(notes)
+        run.save()
 
 
 def _about(recipe: Recipe, name: str) -> str:
@@ -177,7 +179,6 @@ async def _try_all(
     governor: Governor,
     addresses: Mapping[str, Address],
     models: Mapping[str, ModelConfig],
-    noted: Mapping[str, _Note],
 ) -> dict[str, Abilities]:
     async def ask_governor(message: Ask) -> Grant:
         return governor.ask(message)
@@ -200,9 +201,7 @@ async def _try_all(
         stack.push_async_callback(journal.close)
         token = current_journal.set(journal)
         stack.callback(current_journal.reset, token)
-        found = await _all_or_none(
-            [_tried(recipe, run, name, clients.model(name), noted.get(name)) for name in models]
-        )
+        found = await _all_or_none([_tried(recipe, run, name, clients.model(name)) for name in models])
     return dict(zip(models, found, strict=True))
 
 
@@ -217,13 +216,13 @@ async def _all_or_none(works: Iterable[Coroutine[Any, Any, Abilities]]) -> list[
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def _tried(recipe: Recipe, run: Run, name: str, client: Client, note: _Note | None) -> Abilities:
+async def _tried(recipe: Recipe, run: Run, name: str, client: Client) -> Abilities:
     config = recipe.models[name]
-    start = len(run.info["sessions"])
+    about, turn = _about(recipe, name), _turn(run)
 
     async def ask(kind: str, request: Request, abilities: Abilities) -> RawReply:
-        # In the key, so that the question is put anew: the endpoint may answer otherwise than at an earlier start.
-        mark = f"check {digest([_about(recipe, name), start, list(abilities.unsent)])}"
+        # In the key: another server or way to ask may answer otherwise, and the same one another day.
+        mark = f"check {digest([about, turn, list(abilities.unsent)])}"
         try:
             return await client.try_once(kind, msgspec.structs.replace(request, attempt=mark), abilities)
         except BodyError as error:
@@ -234,8 +233,6 @@ async def _tried(recipe: Recipe, run: Run, name: str, client: Client, note: _Not
             raise
 
     trial = Trial(name, ", ".join(config.urls) or str(config.replicas), config, ask)
-    if note is not None and note.turn == _turn(run) and await still_obeys(trial, note.abilities):
-        return note.abilities
     found = await try_out(trial, _wanted(recipe, name))
     found.raise_for_errors("chat", *(["limit"] if _limited(recipe) else []))
     return found.abilities
@@ -269,11 +266,17 @@ def needs(name: str, able: Abilities, methods: Collection[str]) -> None:
         )
 
 
-def start_embedded(recipe: Recipe, stack: ExitStack) -> dict[str, Address]:
-    """Starts one server per embedded model in use; `stack` stops them. Addresses by model name."""
+def start_embedded(
+    recipe: Recipe, stack: ExitStack, roles: Collection[str] | None = None
+) -> dict[str, Address]:
+    """Starts one server per embedded model that one of `roles` (None: all) uses; `stack` stops them.
+
+    Returns:
+        Addresses by model name.
+    """
     started: dict[tuple[str | None, str], Address] = {}
     addresses = {}
-    for name, model in recipe.models_in_use().items():
+    for name, model in recipe.models_in_use(roles).items():
         if model.embedded:
             place = (model.model_path, model.model_id)
             if place not in started:

@@ -45,6 +45,8 @@ class Setup(msgspec.Struct, kw_only=True):
 
     root: str
     recipe: dict[str, Any]
+    roles: list[str] | None = None
+    """That may be asked; None: all."""
     addresses: dict[str, Address] = {}
     """By model name: endpoints that this run started itself (the embedded model)."""
     abilities: dict[str, Abilities] = {}
@@ -88,7 +90,7 @@ async def open_worker(
     """
     recipe = Recipe.model_validate(setup.recipe)
     run = Run.open(Path(setup.root))
-    models = recipe.models_in_use()
+    models = recipe.models_in_use(setup.roles)
     writer = await stack.enter_async_context(LedgerWriter())
     path = index_path(run.root)
     index = None if offline or not path.exists() else Index(path)

@@ -1,7 +1,7 @@
 """Every exception that leaves a public function, and the exit code that each one means.
 
     BoostQAError
-    ├── UserError          2   recipe, file, key, endpoint or licence; found before anything was paid
+    ├── UserError          2   recipe, file, key, endpoint or licence; found before the run's own calls
     │   └── ChangedRun     2   the run folder was made by another recipe; names what changed
     ├── Stop                   a run that ended early on purpose; the same command resumes it
     │   ├── BudgetStop     3   a hard budget (money, tokens, requests, hours) is used up
@@ -24,7 +24,7 @@ class BoostQAError(Exception):
 
 
 class UserError(BoostQAError):
-    """Something the user gave cannot be used; nothing has been paid yet."""
+    """Something the user gave cannot be used; at most the tiny calls that try an endpoint out were paid."""
 
     exit_code = 2
 

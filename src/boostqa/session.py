@@ -10,7 +10,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Coroutine, Iterator
-from contextlib import AsyncExitStack, ExitStack, contextmanager, suppress
+from contextlib import AsyncExitStack, ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from fnmatch import fnmatch
 from pathlib import Path
@@ -23,7 +23,7 @@ from boostqa.executor import LocalExecutor, ProcessExecutor
 from boostqa.identity import digest_bytes
 from boostqa.llm.batch_state import Store, batch_folder, sweep
 from boostqa.llm.budget import Amount, Governor, Limits
-from boostqa.llm.clients import Address
+from boostqa.llm.clients import Address, Batches, check_batches
 from boostqa.llm.index import index_run
 from boostqa.llm.leases import begin
 from boostqa.llm.ledger_files import spent
@@ -58,7 +58,8 @@ def run_session(recipe_path: Path, options: Options, progress: Progress) -> Run:
     """Starts, resumes or grows a run; returns when it is complete (or complete up to `until`).
 
     Raises:
-        UserError: before anything was paid. Stop: later, resumable. See `errors.py`.
+        UserError: before anything was paid, but for the few tiny calls that try the endpoints out. Stop: later,
+            resumable. See `errors.py`.
     """
     recipe, plan_mark = _recipe(recipe_path, options)
     check_files(recipe)
@@ -72,14 +73,12 @@ def run_session(recipe_path: Path, options: Options, progress: Progress) -> Run:
         runner.accept_recipe(scope)
         with _session(run), ExitStack() as stack:
             if scope or not runner.idle(options.until):
-                addresses = start_embedded(recipe, stack)
-                currency = event_loop(preflight(recipe, addresses, runner.roles(options.until)))
-                if scope:
-                    redo(run, scope)
-                run.write_recipe(dump(recipe))
+                roles = runner.roles(options.until)
+                addresses = start_embedded(recipe, stack, roles)
+                currency = event_loop(preflight(recipe, addresses, roles))
                 runner.plan_mark = plan_mark
                 limits = Limits(**recipe.budget.model_dump(), currency=currency)
-                event_loop(_run(runner, options, progress, addresses, limits))
+                event_loop(_run(runner, options, addresses, limits, scope))
     return run
 
 
@@ -165,18 +164,23 @@ def _exit_code(error: BaseException) -> int:
 async def _run(
     runner: Runner,
     options: Options,
-    progress: Progress,
     addresses: dict[str, Address],
     limits: Limits,
+    scope: list[str],
 ) -> None:
-    recipe, run = runner.recipe, runner.run
-    governor = _governor(run, options, limits)
-    found = learn(recipe, run, governor, addresses, runner.roles(options.until))
+    recipe, run, progress = runner.recipe, runner.run, runner.progress
+    roles = runner.roles(options.until)
+    governor = _governor(recipe, run, options, limits, roles)
+    found = await _stoppable(learn(recipe, run, governor, addresses, roles), lambda task: task.cancel())
+    if scope:  # only now, since nothing that refuses the start comes after it
+        redo(run, scope)
+    run.write_recipe(dump(recipe))
     setup = Setup(
         root=str(run.root),
         recipe=recipe.model_dump(mode="json"),
+        roles=sorted(roles),
         addresses=addresses,
-        abilities=await _stoppable(found, lambda task: task.cancel()),
+        abilities=found,
     )
     executor = (
         ProcessExecutor(setup, governor, options.workers)
@@ -204,13 +208,17 @@ async def _run(
         index.close()
 
 
-def _governor(run: Run, options: Options, limits: Limits) -> Governor:
-    """The budgets with all that earlier starts spent, or may have: calls that a kill broke off, batches under way."""
+def _governor(recipe: Recipe, run: Run, options: Options, limits: Limits, roles: set[str]) -> Governor:
+    """The budgets with all that earlier starts spent, or may have: calls that a kill broke off, batches under way.
+
+    Raises:
+        UserError: when calls of a batch under way would be paid for again.
+    """
     ledger = spent(run.root)
-    index = index_run(run.root, options.reuse)
-    batches = Store(batch_folder(run.root))
-    owed = [batches.owed(state, index.__contains__) for state in batches.states()]
-    index.close()
+    with closing(index_run(run.root, options.reuse)) as index:
+        check_batches(recipe.models_in_use(roles), Batches(batch_folder(run.root), index.__contains__))
+        batches = Store(batch_folder(run.root))
+        owed = [batches.owed(state, index.__contains__) for state in batches.states()]
     unsettled = begin(run.root, ledger) + sum((part for found in owed for part in found.values()), Amount())
     return Governor(limits, ledger + unsettled, _hours(run), unsettled=unsettled)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 import pytest
 from aiohttp import ClientSession, web
 
-from boostqa.check import _about, learn, needs
+from boostqa.check import learn, needs
 from boostqa.errors import BoostQAError, BudgetStop, ProviderStop, UserError
 from boostqa.llm.budget import Governor, Limits
 from boostqa.llm.check import probe_endpoint
@@ -194,18 +195,19 @@ def test_a_run_finds_out_once_and_pays_through_the_ledger(tmp_path: Path) -> Non
     assert {line["entry"] for line in entries(tmp_path)} == {"check"}
 
 
-def test_a_later_start_asks_once_whether_all_is_as_it_was(tmp_path: Path) -> None:
+def test_later_starts_of_a_day_ask_nothing(tmp_path: Path) -> None:
     able, stats = learned(tmp_path, {"refuses": ["seed"], "ignores": ["response_format"]}, starts=3)
     assert able.unsent == ("response_format", "seed")
-    assert stats["answered"] == 6 + 2
-    assert stats["status"]["400"] == 1  # what was refused once is not sent again
+    assert stats["answered"] == 6
+    assert stats["status"]["400"] == 1
 
 
+@pytest.mark.parametrize("why", [2, 4, "another day"])
 @pytest.mark.parametrize("field", ["seed", "response_format"])
 def test_an_endpoint_that_changed_is_tried_out_anew(
-    tmp_path: Path, field: str, capfd: pytest.CaptureFixture[str]
+    tmp_path: Path, field: str, why: int | str, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    async def go() -> list[Abilities]:
+    async def go() -> list[tuple[str, ...]]:
         config = {"models": {"m": {"dialect": "vllm"}}}
         strict = {"models": {"m": {"dialect": "vllm", "refuses": [field]}}}
         async with FakeServer(config) as old, FakeServer(strict) as new:
@@ -215,45 +217,44 @@ def test_an_endpoint_that_changed_is_tried_out_anew(
                 return await relayed(request, now.url)
 
             async with serving(handle) as url:
-                first = (await start(tmp_path, recipe(url)))["m"]
-                now = new
-                return [first, (await start(tmp_path, recipe(url)))["m"]]
+                plan = recipe(url)
+                found = [(await start(tmp_path, plan))["m"].unsent]
+                for changed in (new, old):
+                    now = changed
+                    run = Run(tmp_path)
+                    if isinstance(why, int):  # as after the first calls that are refused
+                        run.begin_session([])
+                        run.end_session(why)
+                    else:
+                        note = run.info["endpoints"]["m"]
+                        note["turn"] = "2026-01-01" + note["turn"][10:]
+                        run.save()
+                        for file in (tmp_path / "ledger").rglob("check"):
+                            shutil.rmtree(file)
+                    found.append((await start(tmp_path, plan))["m"].unsent)
+                return found
 
-    assert [able.unsent for able in asyncio.run(go())] == [(), (field,)]
-    assert (
-        f"models.m: the endpoint has changed: unsent: () -> ('{field}',)"
-        in capfd.readouterr().err.replace("json_schema: True -> False, ", "")
-    )
-
-
-def test_after_an_end_that_an_endpoint_is_to_blame_for_all_is_tried_out_anew(tmp_path: Path) -> None:
-    assert learned(tmp_path, {"ignores": ["response_format"]})[0].unsent == ("response_format",)
-    run = Run(tmp_path)
-    run.begin_session([])
-    run.end_session(4)
-
-    async def go() -> Abilities:
-        async with FakeServer({"models": {"m": {"dialect": "vllm"}}}) as server:
-            note = Run(tmp_path).info["endpoints"]["m"]
-            plan = recipe(server.url)
-            run.info["endpoints"] = {"m": note | {"about": _about(plan, "m")}}  # the same address
-            run.save()
-            return (await start(tmp_path, plan))["m"]
-
-    assert asyncio.run(go()).unsent == ()
+    assert asyncio.run(go()) == [(), (field,), ()]
+    told = capfd.readouterr().err
+    assert f"unsent: () -> ('{field}',)" in told
+    assert f"unsent: ('{field}',) -> ()" in told
 
 
+@pytest.mark.parametrize("turn", ["", "2026-01-01 0"])
 @pytest.mark.parametrize(
     "persona", [{}, {"refuses": ["seed"]}, {"refuses": ["response_format", "temperature"]}]
 )
 def test_a_start_whose_budget_is_used_up_goes_by_what_was_found(
-    tmp_path: Path, persona: dict[str, Any]
+    tmp_path: Path, persona: dict[str, Any], turn: str
 ) -> None:
     async def go() -> tuple[dict[str, Abilities], dict[str, Abilities], int]:
         async with FakeServer({"models": {"m": {"dialect": "vllm"} | persona}}) as server:
             first = await start(tmp_path, recipe(server.url), Limits(requests=100))
             used = spent(tmp_path).requests
             before = server.stats()["requests"]
+            run = Run(tmp_path)
+            run.info["endpoints"]["m"]["turn"] = turn or run.info["endpoints"]["m"]["turn"]
+            run.save()
             again = await start(tmp_path, recipe(server.url), Limits(requests=used))
             return first, again, server.stats()["requests"] - before
 

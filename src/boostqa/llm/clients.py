@@ -88,6 +88,30 @@ class Batches(msgspec.Struct, frozen=True):
     pace: Pace = Pace()
 
 
+def check_batches(configs: Mapping[str, ModelConfig], batches: Batches) -> None:
+    """Stop where a model went online, or its address changed, while a batch of it was under way.
+
+    Raises:
+        UserError: naming the batches whose calls would be paid for again.
+    """
+    if not configs:
+        return
+    store = Store(batches.folder)
+    urls = {name: config.urls[0] if config.transport == "batch" else None for name, config in configs.items()}
+    left = stranded(store, batches.paid, urls)
+    if left:
+        named = "; ".join(
+            f"models.{state.model}: batch {state.batch_id or state.id} of {len(state.keys)} requests at "
+            f"{state.url} ({store.note(state)})"
+            for state in left[:5]
+        )
+        raise UserError(
+            f"{len(left)} batches of an earlier start are not finished, and without `transport: batch` at the "
+            f"same base_url their calls would be paid for again: {named}; run with the former settings until "
+            "they are over, or give their answers up by removing these files"
+        )
+
+
 class Clients:
     """Makes the clients inside the event loop that will use them.
 
@@ -135,7 +159,8 @@ class Clients:
                 a batch of an earlier start would be paid for again.
             ProviderStop: when it cannot be told what became of a batch of an earlier start.
         """
-        self._check_batches()
+        if self._batches is not None:
+            check_batches(self._configs, self._batches)
         places = {name: self._places(name, config) for name, config in self._configs.items()}
         try:
             await self._open(places)
@@ -145,28 +170,6 @@ class Clients:
             await self.__aexit__(None, None, None)
             raise
         return self
-
-    def _check_batches(self) -> None:
-        """Stop where a model went online, or its address changed, while a batch of it was under way."""
-        if self._batches is None or not self._configs:
-            return
-        store = Store(self._batches.folder)
-        urls = {
-            name: config.urls[0] if config.transport == "batch" else None
-            for name, config in self._configs.items()
-        }
-        left = stranded(store, self._batches.paid, urls)
-        if left:
-            named = "; ".join(
-                f"models.{state.model}: batch {state.batch_id or state.id} of {len(state.keys)} requests at "
-                f"{state.url} ({store.note(state)})"
-                for state in left[:5]
-            )
-            raise UserError(
-                f"{len(left)} batches of an earlier start are not finished, and without `transport: batch` at the "
-                f"same base_url their calls would be paid for again: {named}; run with the former settings until "
-                "they are over, or give their answers up by removing these files"
-            )
 
     async def _open(self, places: Mapping[str, tuple[list[str], str | None]]) -> None:
         if self._transport is None:

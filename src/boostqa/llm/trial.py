@@ -133,23 +133,6 @@ async def try_out(trial: Trial, wanted: Collection[str] = ALL) -> Findings:
     return trial.found
 
 
-async def still_obeys(trial: Trial, able: Abilities) -> bool:
-    """Whether a call with all that would be sent under these abilities is answered."""
-    request = Request(
-        messages=_QUESTION, max_tokens=_LIMIT, temperature=0.5, schema=_SCHEMA, think=trial.config.think
-    )
-    if not trial.config.chat:
-        request = Request(prompt=_QUESTION[0].content, max_tokens=_LIMIT, temperature=0.5)
-    before, trial.found.abilities = trial.found.abilities, able
-    try:
-        await trial.ask("chat" if trial.config.chat else "complete", request)
-    except (WireError, BodyError):
-        return False
-    finally:
-        trial.found.abilities = before
-    return True
-
-
 async def _chat(trial: Trial) -> bool:
     request = trial.request(max_tokens=64, temperature=0.5)  # above 0: only then is the seed sent
     while True:  # at most once for each optional field: what is left out once is not named again
