@@ -9,6 +9,7 @@ import random
 import signal
 import subprocess
 import sys
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,7 @@ from boostqa.llm.ledger_files import (
     sidecar_path,
     spent,
     totals,
+    write_sidecar,
 )
 from boostqa.llm.lines import Line, RawReply
 from boostqa.llm.model import Message, Request, Usage
@@ -295,6 +297,23 @@ def damaged(data: bytes) -> dict[str, bytes]:
         flipped[at] ^= 1 << rng.randrange(8)
         found[f"a bit of byte {at}"] = bytes(flipped)
     return found
+
+
+def test_a_sorted_run_costs_eight_kilobytes_of_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "part-00000.000.jsonl.zst"
+    path.touch()
+    write_sidecar(path, 0, [(bytes.fromhex(digest("key", n)), n) for n in range(12_800)], {})
+    monkeypatch.setattr(index_module, "AT_ONCE", 12_800)
+    build_index(tmp_path / "one.bin", [path]).close()  # loads numpy, too
+    monkeypatch.setattr(index_module, "AT_ONCE", 64)
+    tracemalloc.start()
+    build_index(tmp_path / "many.bin", [path]).close()
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 200 * 8_500 + 1_500_000  # 200 runs, and what reading the sidecar and a stretch takes
+    assert (tmp_path / "many.bin").read_bytes() == (tmp_path / "one.bin").read_bytes()
 
 
 def test_a_damaged_index_is_made_anew_and_loses_nothing(tmp_path: Path) -> None:

@@ -85,7 +85,7 @@ class Journal:
         """The recorded answer to `key`.
 
         Of this shard's earlier attempts first, then of what this process has paid for in whatever shard, then
-        of the run's index, which is as old as the session.
+        of the run's index, which is as old as the session. What other processes have paid for since is not seen.
         """
         place = self._places.get(key) or self._writer.places.get(bytes.fromhex(key))
         if place is None:
