@@ -23,7 +23,7 @@ LINES, FUNCTION_LINES, PARAMETERS, FILES, DEPTH = 400, 60, 7, 15, 1
 FILES_IN = {
     ".": 30,  # the spine of the program, which ARCHITECTURE.md lists in the order of the import arrow
     "flows": 19,  # what several stages share, a file a concern
-    "text": 20,  # pure functions that hardly know one another
+    "text": 21,  # pure functions that hardly know one another
     "annotation": 16,  # classifier, meter and item-response fit, each with what it needs
     "readers": 17,  # a file a format, and what they share
     "llm": 30,  # one engine whose modules are of no use alone

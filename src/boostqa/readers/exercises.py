@@ -8,8 +8,12 @@ text. Knows Markdown's headings and plain lines that are nothing but such a word
 from __future__ import annotations
 
 import re
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from operator import itemgetter
+
+from boostqa.text.chunk import heading_of
 
 _TITLE = r"(?:#{1,6}\s+)?(?:\*\*)?(?:(?:chapter|section|第.{1,4}[章节])?\s*[\d.]*\s*)?"
 _EXERCISES = re.compile(
@@ -24,22 +28,26 @@ _ANSWERS = re.compile(
 )
 _ANSWER_WORDS = ("answer", "solution", "答案", "解答")
 """What a heading of answers holds in lower case."""
-_ASKING = re.compile(r"# [^\n]*[?？]\s*$", re.MULTILINE)
 _NUMBER = re.compile(
     r"\s{0,3}(?:[-*]\s+)?(?:\*\*(?P<bold>\d{1,3}\.\d{1,3})\*\*\s+|"
     r"(?:\*\*)?(?P<plain>\d{1,3}(?:\.\d{1,3})?)(?:\*\*)?(?:[.)](?:\*\*)?\s+|[、．]\s*))(?=\S)"
 )
-_HEADING = re.compile(r"(#{1,6})\s+(.*?)\s*#*\s*$")
 _FAQ = re.compile(
     r"\bFAQs?\b|frequently asked|questions? (?:and|&) answers?|\bQ ?& ?A\b|常见问题|问答", re.IGNORECASE
 )
 _OPTION = re.compile(r"\s*(?:[-*]\s+)?[(（]?([A-J])[.)）、．]\s*(.+)")
+_MARKS = ("?", "？")
+"""What a heading that asks ends with."""
 _HEAD = 80
 """Characters of a line that may be a heading of exercises or answers."""
 _SMALL_OPTION = re.compile(r"\s*(?:[-*]\s+)?[(（]?([a-j])[.)）]\s*(.+)")
 _LETTER = re.compile(r"[(（]?[a-j][.)）]?")
 _APART = re.compile(r"\s*(?:$|```|~~~|\|)")
 """A line that ends an answer where answers have but one paragraph."""
+_Heading = tuple[int, str]
+"""Level and title."""
+_Outline = list[tuple[int, tuple[_Heading, ...]]]
+"""Line of each heading and the headings down to it, outermost first."""
 Number = tuple[int, ...]
 """Of an exercise: 3, or 3.4 as (3, 4)."""
 _LEAST = 2
@@ -61,11 +69,13 @@ class Pair:
 def pairs(text: str) -> list[Pair]:
     """The pairs of a text, in the order of their questions; none where there is any doubt."""
     # Most texts have neither, which is told without looking at each of their lines.
-    numbered, asked = _has_answers(text.lower()), _ASKING.search(text) is not None
+    numbered = any(map(_is_answers, _lines_with(_ANSWER_WORDS, text.lower())))
+    asked = any(line.rstrip().endswith(_MARKS) for line in _lines_with(("# ",), text))
     if not numbered and not asked:
         return []
     lines = text.split("\n")
-    found = (_numbered(lines) if numbered else []) + (_asked(lines) if asked else [])
+    outline = _outline(lines)
+    found = (_numbered(lines, outline) if numbered else []) + (_asked(lines, outline) if asked else [])
     return sorted(found, key=lambda pair: pair.line)
 
 
@@ -77,18 +87,24 @@ def places(text: str, part: str) -> Iterator[int]:
         place = text.find(part, place + 1)
 
 
-def _has_answers(small: str) -> bool:
-    """Whether any line of a text in lower case is a heading of answers."""
-    for word in _ANSWER_WORDS:
-        for place in places(small, word):
-            end = small.find("\n", place)
-            line = small[small.rfind("\n", 0, place) + 1 : end if end >= 0 else len(small)]
-            if len(line) <= _HEAD and _ANSWERS.fullmatch(line.strip()):
-                return True
-    return False
+def _lines_with(words: tuple[str, ...], text: str) -> Iterator[str]:
+    """The lines of a text that hold a word; each once for a word."""
+    for word in words:
+        place = text.find(word)
+        while place >= 0:
+            end = text.find("\n", place)
+            end = end if end >= 0 else len(text)
+            yield text[text.rfind("\n", 0, place) + 1 : end]
+            # Not the next place: a line may be nothing but the word, a million times.
+            place = text.find(word, end)
 
 
-def _numbered(lines: list[str]) -> list[Pair]:
+def _is_answers(line: str) -> bool:
+    """Whether a line in lower case is a heading of answers."""
+    return len(line) <= _HEAD and _ANSWERS.fullmatch(line.strip()) is not None
+
+
+def _numbered(lines: list[str], outline: _Outline) -> list[Pair]:
     """Exercises whose number stands in the next section of answers, too."""
     found: list[Pair] = []
     open_: dict[Number, list[tuple[int, int]]] = {}
@@ -104,14 +120,12 @@ def _numbered(lines: list[str]) -> list[Pair]:
         elif _ANSWERS.fullmatch(line.strip()) and open_:
             start = position
             position, entries = _entries(lines, position + 1)
-            matched = [
-                _pair(lines, open_[entry[0]][0], entry[1:])
-                for entry in entries
-                if len(open_.get(entry[0], ())) == 1
-            ]
+            mine = [entry for entry in entries if len(open_.get(entry[0], ())) == 1]
+            # An exercise may be long, and is not put together for each of many sections with one answer.
+            matched = [_pair(lines, open_[entry[0]][0], entry[1:]) for entry in mine if len(mine) >= _LEAST]
             made = [pair for pair in matched if pair]
             if len(made) >= _LEAST:
-                found += made
+                found += [replace(pair, heading=_path(outline, pair.line)) for pair in made]
                 open_ = {}
             position = max(position, start + 1)
         else:
@@ -126,7 +140,7 @@ def _entries(lines: list[str], start: int) -> tuple[int, list[tuple[Number, int,
     while position < len(lines):
         line = lines[position]
         bare = line.strip()
-        if _HEADING.match(line) or (
+        if heading_of(line) or (
             bare and len(bare) < 60 and (_EXERCISES.fullmatch(bare) or _ANSWERS.fullmatch(bare))
         ):
             break
@@ -172,40 +186,45 @@ def _pair(lines: list[str], question: tuple[int, int], answer: tuple[int, ...]) 
     row["question"] = "\n".join(asked).strip()
     if not row["question"] or not said or len(said) > _LONGEST:
         return None
-    return Pair(row, question[0], _path(lines, question[0]), [*range(*question), *range(*answer)])
+    return Pair(row, question[0], [], [*range(*question), *range(*answer)])
 
 
-def _path(lines: list[str], position: int, level: int = 7) -> list[str]:
-    """Headings above a line, or above a heading of that level, outermost first."""
-    found: list[str] = []
-    for line in reversed(lines[:position]):
-        match = _HEADING.match(line)
-        if match and len(match[1]) < level:
-            level = len(match[1])
-            found.insert(0, match[2])
+def _outline(lines: list[str]) -> _Outline:
+    """Each heading with those that it stands under and itself."""
+    found: _Outline = []
+    path: tuple[_Heading, ...] = ()
+    for position, line in enumerate(lines):
+        if line.startswith("#") and (heading := heading_of(line)):
+            path = (*(above for above in path if above[0] < heading[0]), heading)
+            found.append((position, path))
     return found
 
 
-def _asked(lines: list[str]) -> list[Pair]:
+def _path(outline: _Outline, position: int, level: int = 7) -> list[str]:
+    """Headings above a line, or above a heading of that level, outermost first."""
+    place = bisect_left(outline, position, key=itemgetter(0))
+    return [title for above, title in outline[place - 1][1] if above < level] if place else []
+
+
+def _asked(lines: list[str], outline: _Outline) -> list[Pair]:
     """Sections whose heading is a question, where most of their siblings are or the text is called a FAQ."""
-    heads = [
-        (i, match) for i, line in enumerate(lines) if line.startswith("#") and (match := _HEADING.match(line))
-    ]
-    questions = [(i, match) for i, match in heads if match[2].endswith(("?", "？"))]
+    heads = [(position, *path[-1]) for position, path in outline]
+    questions = [head for head in heads if head[2].endswith(_MARKS)]
     if len(questions) < _LEAST:
         return []
-    levels = [len(match[1]) for _, match in questions]
+    levels = [depth for _, depth, _ in questions]
     level = max(set(levels), key=levels.count)
-    siblings = sum(len(match[1]) == level for _, match in heads)
-    named = any(_FAQ.search(match[2]) for _, match in heads) or any(_FAQ.search(line) for line in lines[:3])
-    mine = [(i, match) for i, match in questions if len(match[1]) == level]
+    siblings = sum(depth == level for _, depth, _ in heads)
+    named = any(_FAQ.search(title) for *_, title in heads) or any(_FAQ.search(line) for line in lines[:3])
+    mine = [(i, title) for i, depth, title in questions if depth == level]
     if len(mine) < _LEAST or not (named or (len(mine) >= 4 and len(mine) > 0.8 * siblings)):
         return []
+    ends = [i for i, depth, _ in heads if depth <= level] + [len(lines)]
     found = []
-    for i, match in mine:
-        end = next((j for j, other in heads if j > i and len(other[1]) <= level), len(lines))
+    for i, title in mine:
+        end = ends[bisect_right(ends, i)]
         answer = "\n".join(lines[i + 1 : end]).strip()
         if answer and len(answer) <= _LONGEST:
-            row: dict[str, object] = {"question": match[2], "answer": answer}
-            found.append(Pair(row, i, _path(lines, i, level), list(range(i, end))))
+            row: dict[str, object] = {"question": title, "answer": answer}
+            found.append(Pair(row, i, _path(outline, i, level), list(range(i, end))))
     return found

@@ -2,7 +2,8 @@
 
 Extraction is resiliparse's. Before it, what plain text would lose (levels of headings, code, tables,
 formulas) is written as Markdown into the page, by patterns over its source: ten times cheaper than walks
-through its tree. The patterns are linear, and what they miss the extractor still treats as text.
+through its tree. The patterns are linear, and what they miss the extractor still treats as text. The extractor
+is not: it looks at what is around each <div>, so that a page of very deep ones is refused.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ from __future__ import annotations
 import html
 import re
 from collections.abc import Iterator
+from itertools import accumulate
+from typing import Any
 
 import msgspec
 
@@ -62,6 +65,9 @@ _HEAD = 2000
 _LINKED_END = f"{_LINKED}</a>"
 _LINK = 40
 """Characters of a link's text up to which it may be one of a bar or list of links."""
+_DIV = re.compile(r"<(/?)div(?=[\s/>])", re.IGNORECASE)
+_DEEPEST = 512
+"""Elements inside one another, as in browsers' parsers."""
 _WORD = re.compile(r"[^\W_]")
 _SENTENCE_END = (".", "!", "?", ":", "。", "！", "？", "：")
 _SKIPPED = [
@@ -111,7 +117,11 @@ def _decoded(data: bytes) -> str:
 
 
 def main_text(page: str, whole: bool = False) -> tuple[str, str | None, str]:
-    """(title, canonical address, main text as Markdown) of a page."""
+    """(title, canonical address, main text as Markdown) of a page.
+
+    Raises:
+        UnreadableError: `nested_too_deep`.
+    """
     from resiliparse.extract.html2text import extract_plain_text
     from resiliparse.parse.html import HTMLTree
 
@@ -121,10 +131,26 @@ def main_text(page: str, whole: bool = False) -> tuple[str, str | None, str]:
     tree = HTMLTree.parse(_marked(page))
     if tree.body is None:
         return "", None, ""
+    _refuse_deep(page, tree)
     text = extract_plain_text(
         tree, main_content=not whole, alt_texts=False, preserve_formatting=True, skip_elements=_SKIPPED
     )
     return " ".join((tree.title or "").split()), html.unescape(href[1]) if href else None, _tidy(text)
+
+
+def _refuse_deep(page: str, tree: Any) -> None:
+    from resiliparse.parse.html import DOMContext, traverse_dom
+
+    # From the source, which is quick; a <div> that a parser closes by itself seems open, so the tree has the word.
+    tags = _DIV.findall(page)
+    if len(tags) <= _DEEPEST or max(accumulate(-1 if closes else 1 for closes in tags)) <= _DEEPEST:
+        return
+
+    def look(context: DOMContext) -> None:
+        if context.depth > _DEEPEST:
+            raise UnreadableError("nested_too_deep", f"more than {_DEEPEST} elements inside one another")
+
+    traverse_dom(tree.body, look, elements_only=True)
 
 
 def _marked(page: str) -> str:

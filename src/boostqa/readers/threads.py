@@ -13,11 +13,13 @@ from collections.abc import Iterator
 from typing import Any
 
 from boostqa.readers.items import Raw
+from boostqa.text.spans import spans
 
 THREAD = "thread"
 """`question_type` by which `html.page_items` knows an answer that was accepted in a thread."""
 
-_JSON_LD = re.compile(r"<script\b[^<>]*application/ld\+json[^<>]*>(.*?)</script>", re.DOTALL | re.IGNORECASE)
+_JSON_LD = re.compile(r"<script\b(?=[^<>]*application/ld\+json)[^<>]*+>", re.IGNORECASE)
+_SCRIPT_END = re.compile(r"</script>", re.IGNORECASE)
 _TAG = re.compile(r"<[^<>]*>")
 _BREAK = re.compile(r"<(?:br|p|div|li|tr|h[1-6])\b[^<>]*>|</(?:p|div|li|tr|h[1-6])>", re.IGNORECASE)
 _DEPTH = 12
@@ -35,9 +37,9 @@ def answered(page: str) -> Iterator[Raw]:
 
 
 def _linked_data(page: str) -> Iterator[Raw]:
-    for match in _JSON_LD.finditer(page):
+    for start, end in spans(page, _JSON_LD, lambda _: _SCRIPT_END):
         try:
-            data = json.loads(match[1])
+            data = json.loads(page[page.index(">", start) + 1 : end - len("</script>")])
         except (ValueError, RecursionError):
             continue
         yield from _questions(data, False, 0)
@@ -87,7 +89,8 @@ def _microdata(page: str) -> Iterator[Raw]:
     if tree.body is None or tree.document is None:
         return
     thread = tree.body.query_selector("[itemtype$='/QAPage']") is not None or "/QAPage" in page
-    for node in tree.document.query_selector_all("[itemtype$='/Question']"):
+    # As lists: to go through what a selector returns takes quadratic time.
+    for node in tree.document.query_selector_all("[itemtype$='/Question']")[:]:
         accepted = node.query_selector("[itemprop~='acceptedAnswer']")
         if accepted is None:
             continue
@@ -96,7 +99,7 @@ def _microdata(page: str) -> Iterator[Raw]:
         body = next(
             (
                 one
-                for one in node.query_selector_all("[itemprop='text']")
+                for one in node.query_selector_all("[itemprop='text']")[:]
                 if one.closest("[itemtype$='/Answer']") is None
             ),
             None,

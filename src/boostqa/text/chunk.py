@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from functools import partial
 from itertools import groupby, pairwise
 
 from boostqa.text.normalise import CJK
+from boostqa.text.spans import spans
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class _Block:
 
 
 _CJK_CHAR = re.compile(f"[{CJK}]")
-_HEADING = re.compile(r"(#{1,6})\s+(.*?)\s*#*\s*$")
+_HEADING = re.compile(r"(#{1,6})\s+(.*)")
 _UNDERLINE = re.compile(r"\s{0,3}(=+|-{3,}|\^{3,}|~{3,}|\"{3,})\s*$")
 _LEVELS = {"=": 1, "-": 2, "~": 3, "^": 3, '"': 4}
 """What a heading is underlined with -> its level."""
@@ -46,7 +46,7 @@ _LATEX_HEADING = re.compile(
     r"\s{0,3}\\(part|chapter|(?:sub){0,2}section)\*?\{([^{}]*(?:\{[^{}]*\}[^{}]*)*)\}\s*$"
 )
 _LATEX_LEVELS = {"part": 1, "chapter": 2, "section": 3, "subsection": 4, "subsubsection": 5}
-_FENCE = re.compile(r"\s*(```+|~~~+)")
+_FENCE = re.compile(r"\s*(`{3,40}|~{3,40})")
 _ITEM = re.compile(r"\s*(?:[-*+•]|\d{1,3}[.)、]|[(（]\d{1,3}[)）])\s+")
 _TABLE = re.compile(r"\s*\|.*\|\s*$")
 _OPENING = {"$$": "$$", "\\[": "\\]"}
@@ -55,9 +55,10 @@ _ENVIRONMENT = re.compile(
     r"tikzpicture|verbatim|lstlisting|displaymath|math|tikzcd|xymatrix)\*?)\}"
 )
 """LaTeX's formulas, tables and programs; other environments are text."""
-_INLINE = re.compile(
-    r"\$\$.*?\$\$|\$[^$\n]+\$|\\\(.*?\\\)|\\\[.*?\\\]|`[^`\n]+`|\\begin\{([^}]+)\}.*?\\end\{\1\}", re.DOTALL
-)
+_INLINE = re.compile(r"\$\$|\$[^$\n]+\$|\\[(\[]|`[^`\n]+`|\\begin\{(\w{1,40}\*?)\}")
+_INLINE_ENDS = {"$$": re.compile(r"\$\$"), "\\(": re.compile(r"\\\)"), "\\[": re.compile(r"\\\]")}
+_INLINE_END = re.compile(r"\\end\{(\w{1,40}\*?)\}")
+_NEVER = re.compile(r"(?!)")
 _SENTENCE = re.compile(r"[.!?][\"')\]]?(?=\s+[^a-z\s])|[。．！？；][”』」）]?|\n")
 _SPACE = re.compile(rf"\s+|(?<=[{CJK}，、])(?=[{CJK}])")
 
@@ -151,6 +152,7 @@ def _pieces(text: str, max_tokens: int) -> Iterator[_Block]:
 def _blocks(text: str) -> Iterator[_Block]:
     lines = text.replace("\r\n", "\n").split("\n")
     path: list[tuple[int, str]] = []
+    open_: set[str] = set()
     position = 0
     while position < len(lines):
         line = lines[position]
@@ -162,17 +164,23 @@ def _blocks(text: str) -> Iterator[_Block]:
         if not line.strip():
             position += 1
             continue
-        end, whole = _end(lines, position)
+        end, whole = _end(lines, position, open_)
         body = "\n".join(lines[position:end]).rstrip()
         yield _Block(body, tuple(name for _, name in path if name), position + 1, whole)
         position = end
 
 
+def heading_of(line: str) -> tuple[int, str] | None:
+    """(level, title) of a line that is a heading of Markdown, else None."""
+    marked = _HEADING.match(line)
+    return (len(marked[1]), marked[2].rstrip().rstrip("#").rstrip()) if marked else None
+
+
 def _heading(lines: list[str], position: int) -> tuple[int, str, int] | None:
     """(level, title, line behind) of a heading of Markdown, reStructuredText or LaTeX that begins here."""
     line = lines[position]
-    if marked := _HEADING.match(line):
-        return len(marked[1]), marked[2], position + 1
+    if marked := heading_of(line):
+        return *marked, position + 1
     if "section" in line or "chapter" in line or "part" in line:
         latex = _LATEX_HEADING.match(line)
         if latex:
@@ -192,15 +200,18 @@ def _heading(lines: list[str], position: int) -> tuple[int, str, int] | None:
     return None
 
 
-def _end(lines: list[str], start: int) -> tuple[int, bool]:
-    """Line behind the block that begins at `start`, and whether the block must stay whole."""
+def _end(lines: list[str], start: int, open_: set[str]) -> tuple[int, bool]:
+    """Line behind the block that begins at `start`, and whether the block must stay whole.
+
+    What is in `open_` closes nothing from here on; what is found to be so is added.
+    """
     line = lines[start]
     fence = _FENCE.match(line)
     if fence:
-        return _closing(lines, start + 1, lambda text: text.strip().startswith(fence[1])), True
+        return _closing(lines, start + 1, fence[1], open_), True
     environment = _ENVIRONMENT.match(line)
     if environment:
-        return _closing(lines, start, partial(_has, f"\\end{{{environment[1]}}}")), True
+        return _closing(lines, start, f"\\end{{{environment[1]}}}", open_), True
     for opening, closing in _OPENING.items():
         if line.lstrip().startswith(opening):
             rest = line.lstrip()[len(opening) :]
@@ -210,7 +221,7 @@ def _end(lines: list[str], start: int) -> tuple[int, bool]:
                     if rest.rstrip().endswith(closing)
                     else (_paragraph(lines, start), False)
                 )
-            return _closing(lines, start + 1, partial(_has, closing)), True
+            return _closing(lines, start + 1, closing, open_), True
     if _TABLE.match(line):
         end = start
         while end < len(lines) and _TABLE.match(lines[end]):
@@ -220,15 +231,14 @@ def _end(lines: list[str], start: int) -> tuple[int, bool]:
     return _paragraph(lines, start), whole
 
 
-def _has(mark: str, line: str) -> bool:
-    return mark in line
-
-
-def _closing(lines: list[str], start: int, closes: Callable[[str], bool]) -> int:
+def _closing(lines: list[str], start: int, mark: str, open_: set[str]) -> int:
     """Line behind the first that closes; an unclosed block ends with its paragraph, not with the document."""
-    for position in range(start, len(lines)):
-        if closes(lines[position]):
+    fence = mark[0] in "`~"
+    for position in range(start, len(lines) if mark not in open_ else start):
+        line = lines[position]
+        if line.strip().startswith(mark) if fence else mark in line:
             return position + 1
+    open_.add(mark)
     return _paragraph(lines, start) if start < len(lines) else start
 
 
@@ -284,7 +294,7 @@ def _units(text: str, max_tokens: int) -> Iterator[str]:
 
 
 def _cut(text: str, ends: re.Pattern[str]) -> Iterator[str]:
-    closed = [match.span() for match in _INLINE.finditer(text)]
+    closed = list(_formulas(text))
     start = 0
     for match in ends.finditer(text):
         if not _inside(match.end(), closed):
@@ -292,6 +302,20 @@ def _cut(text: str, ends: re.Pattern[str]) -> Iterator[str]:
             start = match.end()
     if start < len(text):
         yield text[start:]
+
+
+def _formulas(text: str) -> Iterator[tuple[int, int]]:
+    """Where formulas, environments and inline code stand."""
+    last = {match[1]: match.start() for match in _INLINE_END.finditer(text)}
+
+    def closing(opening: re.Match[str]) -> re.Pattern[str] | None:
+        name = opening[1]
+        if not name:
+            return _INLINE_ENDS.get(opening[0])
+        # There may be any number of names: one that closes nothing is not looked for.
+        return re.compile(rf"\\end\{{{re.escape(name)}\}}") if last.get(name, 0) >= opening.end() else _NEVER
+
+    return spans(text, _INLINE, closing)
 
 
 def _inside(position: int, spans: list[tuple[int, int]]) -> bool:

@@ -15,6 +15,7 @@ import msgspec
 
 from boostqa.text.chunk import estimate_tokens
 from boostqa.text.measures import Measures, measure
+from boostqa.text.spans import spans, without
 
 MIN_TOKENS = 24
 """Shortest passage, in estimated tokens."""
@@ -27,20 +28,27 @@ _MOJIBAKE = re.compile("Ã[\x80-\xbf]|锟斤拷")
 _LINK = r"\[[^\n]{0,200}?\]\([^()\s]*\)|https?://[^\s)]+|[-*\d.]"
 _RARE = _BOILERPLATE + r"|https?://|\]\(|```"
 """What few passages hold, so that one look tells that three others are not needed."""
-_SET_APART = (
-    r"(?s)```.*?(?:```|\z)|(?m:^[ \t]*>>> [^\n]*(?:\n[ \t]*[^\s][^\n]*)*)|\$\$.*?\$\$|\$[^$\n]+\$|"
-    r"\\\(.*?\\\)|\\\[.*?\\\]|"
-    r"\\begin\{(?:equation|align|gather|multline|eqnarray|array|[bpvBV]?matrix|cases|split|tabular|tikzpicture|verbatim|"
-    r"lstlisting|displaymath|math)\*?\}.*?\\end\{(?:equation|align|gather|multline|eqnarray|array|[bpvBV]?matrix|cases|"
-    r"split|tabular|tikzpicture|verbatim|lstlisting|displaymath|math)\*?\}|"
-    r"(?m:^[ \t]*\|[^\n]*\|[ \t]*$)"
+_ENVIRONMENT = (
+    r"\{(?:equation|align|gather|multline|eqnarray|array|[bpvBV]?matrix|cases|split|tabular|tikzpicture|verbatim|"
+    r"lstlisting|displaymath|math)\*?\}"
 )
-"""Code, formulas and table rows, which may repeat themselves; in RE2's syntax.
-
-A session of Python ends at an empty line."""
+_SESSION = r"^[ \t]*>>> [^\n]*(?:\n[ \t]*[^ \t\n\f\r][^\n]*)*"
+"""A session of Python ends at an empty line."""
+_FORMULAS = rf"```|\$\$|\$[^$\n]+\$|\\[(\[]|\\begin{_ENVIRONMENT}"
+_SET_APART = {
+    False: re.compile(_FORMULAS),
+    True: re.compile(rf"{_SESSION}|^[ \t]*\|[^\n]*\|[ \t]*$|{_FORMULAS}", re.MULTILINE),
+}
+"""Code, formulas and table rows, which may repeat themselves. By whether sessions or rows may be there: what
+begins with a line takes three times as long to look for."""
+_DISPLAY = re.compile(rf"\$\$|\\\[|{_SESSION}", re.MULTILINE)
+_ENDS = {
+    mark: re.compile(end)
+    for mark, end in (("```", r"```|\Z"), ("$$", r"\$\$"), ("\\(", r"\\\)"), ("\\[", r"\\\]"))
+}
+_ENVIRONMENT_END = re.compile(rf"\\end{_ENVIRONMENT}")
 _APART_MARKS = r"```|>>> |\$|\\[(\[]|\\begin\{|\|"
 """What any text with one of them holds."""
-_DISPLAY = re.compile(r"\$\$.*?\$\$|\\\[.*?\\\]|(?m:^[ \t]*>>> (?-s:.*)(?:\n[ \t]*\S(?-s:.*))*)", re.DOTALL)
 _STOP_WORD = re.compile(r"\b(?:the|be|to|of|and|that|have|with|is|are|in|for|by|from|or)\b", re.IGNORECASE)
 _REFERENCES = re.compile(
     r"(?:[\d.]+\s*)?(?:references?|bibliography|works cited|literature(?: cited)?|citations|sources|"
@@ -142,10 +150,15 @@ def prose_of(texts: Sequence[str]) -> list[str]:
     found = list(texts)
     strings = pa.array(texts, pa.large_string())
     marked = pc.indices_nonzero(pc.match_substring_regex(strings, _APART_MARKS))
-    bare = pc.replace_substring_regex(strings.take(marked), _SET_APART, " ").to_pylist()
-    for i, text in zip(marked.to_pylist(), bare, strict=True):
-        found[i] = text
+    for i in marked.to_pylist():
+        text = texts[i]
+        opening = _SET_APART["|" in text or ">>> " in text]
+        found[i] = without(text, spans(text, opening, _end_of), " ")
     return found
+
+
+def _end_of(opening: re.Match[str]) -> re.Pattern[str] | None:
+    return _ENVIRONMENT_END if opening[0].startswith("\\begin") else _ENDS.get(opening[0])
 
 
 def judge(
@@ -266,7 +279,7 @@ def _line_problems(text: str, bare: Measures, rules: Rules) -> list[str]:
     if bare.ellipses > rules.ellipses * bare.lines:
         found.append("ellipses")
     most = rules.repeated * bare.lines
-    if _repeated(text) > most and _repeated(_DISPLAY.sub("", text)) > most:
+    if _repeated(text) > most and _repeated(without(text, spans(text, _DISPLAY, _end_of), "")) > most:
         found.append("repeated_lines")
     return found
 

@@ -59,9 +59,11 @@ _HINTS = (
     *("文", "材料", "段", "作者", "图", "表"),
 )
 """One of these is in whatever the four expressions above find; much quicker to look for."""
-_DRAWN = re.compile(r"\[asy\]|\\begin\{(?:asy|tikzpicture|picture)\}|<svg\b|!\[[^\]]*\]\(")
-"""A figure as the source that it is drawn from."""
-_TABLED = re.compile(r"\\begin\{(?:tabular|array|[bpv]?matrix)\}|^\s*\|.*\|", re.MULTILINE)
+_DRAWN = re.compile(r"\[asy\]|\\begin\{(?:asy|tikzpicture|picture)\}|<svg\b|!\[(?:[^\]!]|!(?!\[))*+\]\(")
+"""A figure as the source that it is drawn from.
+
+Here and below, what may not close ends where the next of its kind opens, so that nothing is read twice."""
+_TABLED = re.compile(r"\\begin\{(?:tabular|array|[bpv]?matrix)\}|^[^\S\n]*\|.*\|", re.MULTILINE)
 _QUOTED = re.compile(r"“([^“”]{8,4000})”|\"([^\"]{24,4000})\"")
 _REMNANT = re.compile(
     r"as an ai\b|as a language model|i(?:'m| am) (?:sorry,? (?:but|i)\b|unable to|happy to (?:help|assist))|"
@@ -71,8 +73,10 @@ _REMNANT = re.compile(
     re.IGNORECASE,
 )
 _PLACEHOLDER = re.compile(
-    r"\{\{\s*[a-z_]{3,}\s*\}\}|\{(?:question|answer|topic|passage|text)\}|<(?:question|answer|insert)\b[^>]*>|"
-    r"\[(?:insert|your)\b[^\]]*\]|\binsert pic\b|\s\s+pic\s*\Z|(?-i:\bTODO\b)",
+    r"\{\{\s*[a-z_]{3,}\s*\}\}|\{(?:question|answer|topic|passage|text)\}|"
+    r"<(?:question|answer|insert)\b(?:[^<>]|<(?!(?:question|answer|insert)\b))*+>|"
+    r"\[(?:insert|your)\b(?:[^\[\]]|\[(?!(?:insert|your)\b))*+\]|"
+    r"\binsert pic\b|(?<!\s)\s{2,}+pic\s*\Z|(?-i:\bTODO\b)",
     re.IGNORECASE,
 )
 
