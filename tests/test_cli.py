@@ -14,6 +14,7 @@ import pytest
 import yaml
 
 from boostqa import cli
+from boostqa.llm.batch_state import State, Store, batch_folder
 from boostqa.llm.ledger_files import spent
 from world import MODELS, boostqa, data_bytes, fake_server, make_recipe
 
@@ -121,11 +122,43 @@ def test_stages_that_ask_no_model_need_none(tmp_path: Path, server):
     recipe = make_recipe(tmp_path, server.url, seeds=8)
     data = yaml.safe_load(recipe.read_text())
     for model in data["models"].values():
-        model["base_url"] = "http://127.0.0.1:9/v1"
+        model |= {"base_url": "http://127.0.0.1:9/v1", "api_key_env": "BOOSTQA_TEST_KEY"}
     recipe.write_text(yaml.safe_dump(data))
     boostqa("run", recipe, "--out", tmp_path / "run", "--until", "decontaminate")
     assert (tmp_path / "run" / "02-decontaminate" / "manifest.json").exists()
     boostqa("run", recipe, "--out", tmp_path / "run", "--until", "annotate", check=2)
+
+
+def test_a_redo_that_an_endpoint_refuses_removes_nothing(tmp_path: Path):
+    refusing = {name: {**model, "refuses": ["messages"]} for name, model in MODELS.items()}
+    run = tmp_path / "run"
+    with fake_server(tmp_path, models=refusing) as server:
+        recipe = make_recipe(tmp_path, server.url, seeds=8)
+        boostqa("run", recipe, "--out", run, "--until", "decontaminate")
+        before = {path: path.read_bytes() for path in run.rglob("*.parquet")} | {
+            run / "recipe.yaml": (run / "recipe.yaml").read_bytes()
+        }
+        recipe.write_text(recipe.read_text().replace("shard_size: 60", "shard_size: 30"))
+        done = boostqa("run", recipe, "--out", run, "--redo", "seeds", check=2)
+    assert "the chat call failed" in done.stderr
+    assert len(before) > 3
+    assert {path: path.read_bytes() for path in before} == before
+
+
+def test_a_batch_under_way_of_a_model_that_went_online_stops_the_start_before_any_call(tmp_path: Path):
+    run = tmp_path / "run"
+    with fake_server(tmp_path) as server:
+        recipe = make_recipe(tmp_path, server.url, seeds=8)
+        boostqa("run", recipe, "--out", run, "--until", "decontaminate")
+        name = next(iter(yaml.safe_load(recipe.read_text())["models"]))
+        batch_folder(run).mkdir(parents=True)
+        state = State(
+            id="ab" * 8, url=server.url, endpoint="/v1/chat/completions", keys=["0" * 32], model=name
+        )
+        Store(batch_folder(run)).save(state, "created")
+        done = boostqa("run", recipe, "--out", run, check=2)
+        assert "would be paid for again" in done.stderr
+        assert server.stats()["answered"] == 0
 
 
 def test_bad_lines_are_dropped_with_their_place_and_counted(tmp_path: Path, server):
@@ -196,8 +229,13 @@ def test_a_full_disk_stops_the_run_and_it_resumes(tmp_path: Path, server):
     assert (tmp_path / "run" / "dataset" / "manifest.json").exists()
 
 
-@pytest.mark.parametrize(("workers", "answered"), [(1, 0), (1, 40), (2, 40)])
-def test_ctrl_c_ends_within_five_seconds_and_the_run_resumes(tmp_path: Path, workers: int, answered: int):
+@pytest.mark.parametrize(
+    ("workers", "answered", "how"),
+    [(1, 0, signal.SIGINT), (1, 0, signal.SIGTERM), (1, 40, signal.SIGINT), (2, 40, signal.SIGINT)],
+)
+def test_ctrl_c_ends_within_five_seconds_and_the_run_resumes(
+    tmp_path: Path, workers: int, answered: int, how: signal.Signals
+):
     slow = {"fake-judge": {"dialect": "openai", "latency_s": 0.5}}
     with fake_server(tmp_path) as server:
         recipe = make_recipe(tmp_path, server.url, seeds=60, items=6)
@@ -217,11 +255,14 @@ def test_ctrl_c_ends_within_five_seconds_and_the_run_resumes(tmp_path: Path, wor
                 break
             time.sleep(0.05)
         start = time.monotonic()
-        process.send_signal(signal.SIGINT)
+        process.send_signal(how)
         _, told = process.communicate(timeout=30)
         assert time.monotonic() - start < 5.5
         assert process.returncode == 130, told
         assert "resume" in told
+        assert "trying out" in told
+        session = json.loads((tmp_path / "run" / "run.json").read_text())["sessions"][-1]
+        assert (session["exit"], session["message"][:7]) == (130, "stopped")
         server.control({"models": MODELS})
         boostqa("run", recipe, "--out", tmp_path / "run", "--workers", str(workers))
         sent, answered = server.stats()["requests"], server.stats()["answered"]
