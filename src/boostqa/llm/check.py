@@ -1,4 +1,4 @@
-"""Finding out about endpoints before anything is paid, and trying them out for a person (`boostqa check`).
+"""Finding out about endpoints before a run pays anything, and trying them out for a person (`boostqa check`).
 
 The calls go to the wire directly: no ledger, no retries, no budget; together they generate a few hundred tokens.
 """
