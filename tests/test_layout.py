@@ -25,7 +25,7 @@ FILES_IN = {
     "flows": 19,  # what several stages share, a file a concern
     "text": 21,  # pure functions that hardly know one another
     "annotation": 16,  # classifier, meter and item-response fit, each with what it needs
-    "readers": 17,  # a file a format, and what they share
+    "readers": 18,  # a file a format, and what they share
     "llm": 30,  # one engine whose modules are of no use alone
     "llm/fake": 16,  # one provider, the same
 }

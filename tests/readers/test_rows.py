@@ -39,7 +39,12 @@ def test_jsonl_with_usual_names(tmp_path: Path) -> None:
         question="What is 2 + 2?", answer="4", gold={"field": "Arithmetic", "grade": "primary"}, line=1
     )
     assert choice == Raw(
-        question="Pick one", choices=["red", "green"], answer="B", question_type="multiple_choice", line=2
+        question="Pick one",
+        choices=["red", "green"],
+        answer="B",
+        answer_index=1,
+        question_type="multiple_choice",
+        line=2,
     )
     assert passage == Raw(passage="A passage.", heading=["Book"], line=3)
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from boostqa import readers
-from boostqa.readers import BadRow, Raw
+from boostqa.readers import BadRow, Raw, markdown
 from boostqa.readers.items import item
 
 
@@ -64,6 +64,198 @@ def test_multiple_choice(row: dict[str, Any]) -> None:
     assert found.question == ASKED
     assert found.choices == OPTIONS[: len(found.choices)]
     assert found.choices["ABCD".index(found.answer)] == "neon"
+
+
+SHAPES = {
+    "list and index": lambda o, i: {"choices": o, "answer": i},
+    "list and text of an index": lambda o, i: {"choices": o, "label": str(i)},
+    "list and letter": lambda o, i: {"choices": o, "answer": "ABCD"[i]},
+    "list and text": lambda o, i: {"choices": o, "answer": o[i]},
+    "list and letter with text": lambda o, i: {"choices": o, "answer": f"{'ABCD'[i]}. {o[i]}"},
+    "list and one-hot": lambda o, i: {"choices": o, "answer": [int(i == j) for j in range(4)]},
+    "Python's list": lambda o, i: {"choices": str(o), "answer": i},
+    "numpy's list": lambda o, i: {"choices": f"[{' '.join(map(repr, o))}]", "answer": "ABCD"[i]},
+    "line of letters": lambda o, i: {
+        "choices": " ".join(f"{c}.{t}" for c, t in zip("ABCD", o, strict=True)),
+        "answer": "ABCD"[i],
+    },
+    "columns from 0": lambda o, i: {**{f"ending{j}": t for j, t in enumerate(o)}, "label": i},
+    "columns from 0, text": lambda o, i: {**{f"choice{j}": t for j, t in enumerate(o)}, "answer": str(i)},
+    "columns from 1": lambda o, i: {**{f"option{j}": t for j, t in enumerate(o, 1)}, "answer": i + 1},
+    "columns from 1, text": lambda o, i: {
+        **{f"option{j}": t for j, t in enumerate(o, 1)},
+        "answer": f"{i + 1}",
+    },
+    "columns from 1, classes": lambda o, i: {**{f"sol{j}": t for j, t in enumerate(o, 1)}, "label": i},
+    "columns from 1, a label of another kind": lambda o, i: {
+        **{f"option{j}": t for j, t in enumerate(o, 1)},
+        "answer": i + 1,
+        "label": "easy",
+    },
+    "columns answer0": lambda o, i: {**{f"answer{j}": t for j, t in enumerate(o)}, "label": i},
+    "answers and label": lambda o, i: {"answers": o, "label": i},
+    "labels in text, int beside": lambda o, i: {
+        "choices": {"text": o, "label": list("1234")},
+        "answerKey": i + 1,
+    },
+    "labels as numbers": lambda o, i: {"choices": {"text": o, "label": [1, 2, 3, 4]}, "answer": i + 1},
+    "mapping of numbers": lambda o, i: {"options": {str(j): t for j, t in enumerate(o, 1)}, "answer": i + 1},
+    "mappings with ids": lambda o, i: {
+        "options": [{"id": j, "text": t} for j, t in enumerate(o, 1)],
+        "answer": i + 1,
+    },
+    "labels in brackets": lambda o, i: {
+        "choices": {"text": o, "label": ["(D)", "(C)", "(B)", "(A)"]},
+        "answer": "DCBA"[i],
+    },
+    "out of order": lambda o, i: {"choices": dict(zip("DBCA", o, strict=True)), "answer": f"({'dbca'[i]})"},
+    "letters out of order": lambda o, i: {
+        "choices": [f"{c}. {t}" for c, t in zip("BADC", o, strict=True)],
+        "answer": "BADC"[i],
+    },
+    "marks": lambda o, i: {"choices": [{"text": t, "correct": j == i} for j, t in enumerate(o)]},
+    "empty in the middle, letter": lambda o, i: {"choices": [o[0], "", *o[1:]], "answer": "ACDE"[i]},
+    "empty in the middle, index": lambda o, i: {"choices": [o[0], None, *o[1:]], "answer": [0, 2, 3, 4][i]},
+    "empty in a mapping": lambda o, i: {
+        "choices": dict(zip("ABCDE", [o[0], None, *o[1:]], strict=True)),
+        "answer": "ACDE"[i],
+    },
+    "empty column": lambda o, i: {**dict(zip("ABCDE", [o[0], "", *o[1:]], strict=True)), "answer": "ACDE"[i]},
+    "empty at the end": lambda o, i: {"choices": [*o, "", None], "answer": "ABCD"[i]},
+    "empty beside marks": lambda o, i: {
+        "mc1_targets": {"choices": ["", *o], "labels": [0, *(int(i == j) for j in range(4))]}
+    },
+    "texts with letters behind": lambda o, i: {
+        "choices": "a ) oxygen , b ) neon , c ) iron , d ) gold",
+        "correct": "abcd"[i],
+    },
+}
+
+
+@pytest.mark.parametrize("index", range(4))
+@pytest.mark.parametrize("shape", SHAPES)
+def test_the_right_option_in_each_shape_at_each_place(shape: str, index: int) -> None:
+    found = read({"question": ASKED, **SHAPES[shape](OPTIONS, index)})
+    assert found.choices == OPTIONS
+    assert found.answer == "ABCD"[index]
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong"),
+    [
+        ("A", ["B", "O", "AB"]),
+        ("B", ["A", "O", "AB"]),
+        ("O", ["A", "B", "AB"]),
+        (2, [3, 4, 5]),
+        (0, [1, 2, 3]),
+    ],
+)
+def test_an_answer_beside_wrong_ones_is_a_text(right: Any, wrong: list[Any]) -> None:
+    for row in ({"distractors": wrong}, {f"distractor{i}": text for i, text in enumerate(wrong, 1)}):
+        found = read({"question": ASKED, "correct_answer": right, **row})
+        assert found.choices["ABCD".index(found.answer)] == str(right)
+        assert sorted(found.choices) == sorted(map(str, [right, *wrong]))
+
+
+def test_wrong_answers_in_one_text() -> None:
+    found = read({"question": ASKED, "Best Answer": "neon", "Incorrect Answers": "iron; gold"})
+    assert sorted(found.choices) == ["gold", "iron", "neon"]
+    assert found.choices["ABC".index(found.answer)] == "neon"
+
+
+@pytest.mark.parametrize(
+    ("row", "answer"),
+    [
+        ({"choices": [1, 2, 3, 4], "answer": 2}, "B"),
+        ({"choices": ["1", "2", "3", "4"], "answer": "2"}, "B"),
+        ({"choices": ["1", "2", "3", "4"], "answer": 2}, "C"),
+        ({"choices": ["1", "2", "3", "4"], "answer_index": "2"}, "C"),
+        ({"choices": ["bad", "good", "BAD", "fine"], "answer": "BAD"}, "C"),
+        ({"choices": ["CO", "Co", "Ca"], "answer": "Co"}, "B"),
+        ({"choices": ["m", "M", "k"], "answer": "M"}, "B"),
+        ({"choices": OPTIONS, "answer": '["A","C"]'}, "AC"),
+        ({"choices": OPTIONS, "answer": "Option C"}, "C"),
+        ({"choices": OPTIONS, "answer": "[C]"}, "C"),
+        ({"choices": OPTIONS, "answer": "C iron"}, "C"),
+        ({"choices": OPTIONS, "answer": "2.0"}, "C"),
+        ({"choices": OPTIONS, "answer": "ABD"}, "ABD"),
+    ],
+)
+def test_answers_that_look_like_something_else(row: dict[str, Any], answer: str) -> None:
+    assert read({"question": ASKED, **row}).answer == answer
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"choices": OPTIONS, "answer": "A. iron"},
+        {"choices": OPTIONS, "answer": "B) iron"},
+        {"choices": OPTIONS, "answer": "A, maybe"},
+        {"choices": OPTIONS, "answer": "D and so on"},
+        {"choices": OPTIONS, "answer": "BAD"},
+        {"choices": OPTIONS, "answer": [2, 2]},
+        {"choices": OPTIONS, "answer": 4},
+        {"choices": ["B", "A", "AB", "O"], "answer": "B"},
+        {"choices": ["oxygen", "", "iron", "gold"], "answer": "B"},
+        {"choices": ["A. oxygen", "C. neon", "D. iron"], "answer": "C"},
+        {"choices": {"B": "oxygen", "A": "neon"}, "answer": 0},
+        {"choices": {"text": OPTIONS, "label": ["A", "A", "B", "C"]}, "answer": "A"},
+        {"choices": [{"text": "oxygen", "correct": True}, {"text": "neon", "correct": False}], "answer": "B"},
+        {"choices": "a ) x , b ) both a ) and c ) , c ) y", "answer": "b) x"},
+        {"choices": "oxygen; neon; iron", "answer": "C"},
+        {"choices": ["oxygen"], "answer": "A"},
+        {"choices": "['1' '2' '3' '4']", "answer": "2"},
+        {"option1": "oxygen", "option2": "neon", "option3": "iron", "answer_index": 1},
+    ],
+)
+def test_what_can_be_read_in_two_ways_is_dropped(row: dict[str, Any]) -> None:
+    found = item({"question": ASKED, **row}, 1)
+    assert isinstance(found, BadRow), found
+    assert found.reason == "answer_not_in_choices"
+
+
+@pytest.mark.parametrize(
+    ("lines", "rest", "choices", "answer"),
+    [
+        (
+            "I. Gold\nII. Neon\nA. I only\nB. II only\nC. both",
+            "I. Gold\nII. Neon",
+            ["I only", "II only", "both"],
+            "B",
+        ),
+        ("B. iron\nA. neon", "", ["iron", "neon"], "A"),
+        ("A. iron\nB. neon\nD. gold", "", ["iron", "neon", "gold"], "B"),
+        ("A. iron is\n   a metal\nB. neon", "", ["iron is a metal", "neon"], "B"),
+    ],
+)
+def test_options_in_lines_keep_their_letters(lines: str, rest: str, choices: list[str], answer: str) -> None:
+    (found,) = markdown.items(f"Q: Which?\n{lines}\nAnswer: {answer}\n")
+    assert isinstance(found, Raw)
+    assert found.question == f"Which?\n{rest}".strip()
+    assert found.choices == choices
+    assert found.choices["ABC".index(found.answer)] in ("II only", "neon")
+
+
+def test_no_answer_is_made_of_a_class_without_options() -> None:
+    assert read({"question": "Is it so?", "passage": "It is so.", "label": 1}).answer == ""
+
+
+def test_code_that_is_asked_for_stays_as_it_is() -> None:
+    assert read(
+        {"question": "Write HTML for a list.", "answer": "<ul>\n<li>a</li>\n</ul>"}
+    ).answer.startswith("<ul>")
+    assert read({"question": "When?", "answer": "<p>In <b>May</b>.</p>"}).answer == "In May."
+
+
+def test_of_accepted_answers_the_first_counts() -> None:
+    assert (
+        read({"question": "When?", "answer": ["14 December 1972", "December 1972"]}).answer
+        == "14 December 1972"
+    )
+    assert (
+        read({"question": "Who?", "context": {"title": ["A"], "sentences": [["s"]]}, "answer": "yes"}).context
+        == ""
+    )
 
 
 @pytest.mark.parametrize(

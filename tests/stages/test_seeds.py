@@ -429,3 +429,20 @@ def test_lists_of_works_and_headings_with_odd_spaces(tmp_path: Path) -> None:
     out = seeds({"path": str(tmp_path)})
     assert {tuple(r.source.heading) for r in out.kept if r.source} == {("1. Wheels",)}
     assert [r.dropped.reason for r in out.dropped if r.dropped] == ["references"]
+
+
+@pytest.mark.parametrize(("first", "refused"), [(1, True), (0, False)])
+def test_answers_counted_from_1_are_refused_by_file(tmp_path: Path, first: int, refused: bool) -> None:
+    options = {"opa": "iron", "opb": "neon", "opc": "gold", "opd": "zinc"}
+    asked = [
+        {"question": f"Which of these is number {i} in the list?", **options, "cop": i % 4 + first}
+        for i in range(8)
+    ]
+    (tmp_path / "a.jsonl").write_text(lines(asked))
+    source = {"name": "bank", "path": str(tmp_path), "license": "CC0-1.0"}
+    if refused:
+        with pytest.raises(UserError, match=r"a\.jsonl: line 4: index 4 of 4 .*answer_number"):
+            seeds(source)
+        source["columns"] = {"answer_number": "cop"}
+    found = sorted(seeds(source).kept, key=lambda record: record.question)
+    assert [record.answer for record in found] == [*"ABCDABCD"]

@@ -15,6 +15,8 @@ from operator import itemgetter
 
 from boostqa.text.chunk import heading_of
 
+from boostqa.readers.choices import option_lines
+
 _TITLE = r"(?:#{1,6}\s+)?(?:\*\*)?(?:(?:chapter|section|第.{1,4}[章节])?\s*[\d.]*\s*)?"
 _EXERCISES = re.compile(
     rf"{_TITLE}(?:(?:review|practice|check your understanding|self[- ]test|test|study|chapter|section)\s+)*"
@@ -178,11 +180,10 @@ def _pair(lines: list[str], question: tuple[int, int], answer: tuple[int, ...]) 
     said = "\n".join([_NUMBER.sub("", lines[answer[0]], count=1), *lines[answer[0] + 1 : answer[1]]]).strip()
     # Small letters are options where one of them is the answer, and else parts of the question.
     form = _SMALL_OPTION if _LETTER.fullmatch(said) else _OPTION
-    options = [match[2].strip() for line in asked[1:] if (match := form.match(line))]
+    asked, options = option_lines(asked, form)
     row: dict[str, object] = {"answer": said}
-    if len(options) >= 2:
+    if options:
         row["choices"] = options
-        asked = [line for i, line in enumerate(asked) if i == 0 or not form.match(line)]
     row["question"] = "\n".join(asked).strip()
     if not row["question"] or not said or len(said) > _LONGEST:
         return None

@@ -19,16 +19,8 @@ from typing import Any
 import msgspec
 
 from boostqa.errors import UserError
-from boostqa.readers.choices import (
-    UnusableError,
-    choices_of,
-    counted_from_0,
-    letter_of,
-    mixed,
-    option_columns,
-    text_of,
-    wrong_answers,
-)
+from boostqa.readers.choices import KEY_COLUMNS, UnusableError, text_of
+from boostqa.readers.keys import multiple_choice
 from boostqa.text.answers import final
 from boostqa.text.surrogates import joined
 
@@ -52,6 +44,8 @@ class Raw(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Option texts without letters."""
     answer: str = ""
     """The letter for multiple choice, else as in the file; empty where the file has none."""
+    answer_index: int | None = None
+    """The right option's number as the file has it, where it was read as counted from 0."""
     solution: str = ""
     passage: str = ""
     """Markdown or plain text, whole; `text.chunk.passages` cuts it. Beside a question, what it asks about."""
@@ -88,6 +82,29 @@ class BadRow(msgspec.Struct, frozen=True, kw_only=True):
     """What the row asks all the same, where nothing but its answer cannot be used."""
     choices: list[str] = []
     """The options of that question."""
+    answer_index: int | None = None
+    """Its answer where that is the number of options, as if counted from 1."""
+
+
+class Numbers:
+    """Whether the answers of a file that are numbers look counted from 1, though they are read as from 0."""
+
+    def __init__(self) -> None:
+        self._zero, self._others, self._beyond = False, False, ""
+
+    def add(self, item: Raw | BadRow) -> None:
+        """Takes note of an item's number."""
+        if isinstance(item, BadRow):
+            if item.answer_index is not None and not self._beyond:
+                self._beyond = f"line {item.line}: {item.excerpt}"
+        elif item.answer_index is not None:
+            self._zero |= item.answer_index == 0
+            self._others |= item.answer_index != 0
+
+    @property
+    def from_1(self) -> str:
+        """The first number that is the number of options, where others are numbers and none is 0; else empty."""
+        return self._beyond if self._others and not self._zero else ""
 
 
 Columns = Mapping[str, str | Sequence[str]]
@@ -157,6 +174,8 @@ USUAL: dict[str, tuple[str, ...]] = {
 options besides `answer`.
 """
 _MARKUP = re.compile(r"<(?:p|div|h[1-6]|ul|ol|pre|blockquote)(?:\s[^<>]*)?>", re.IGNORECASE)
+_CODE = re.compile(r"\b(?:html5?|xml|svg|jsx|markup|web ?pages?|tags?)\b|网页|标签", re.IGNORECASE)
+"""What a question says that wants code with tags for its answer."""
 _SAID = re.compile(
     r"(?:\banswer\s+is|\banswer\s*[:：=]|答案(?:是|为|[:：])|故?选[:：]?)\W{0,8}$", re.IGNORECASE
 )
@@ -202,8 +221,11 @@ def item(row: Mapping[str, Any], line: int, columns: Columns | None = None) -> R
     try:
         return _item(row, line, columns or {})
     except UnusableError as error:
-        reason, excerpt, question, choices = (*error.args, "", [])[:4]
-        return BadRow(line=line, reason=reason, excerpt=excerpt, question=question, choices=choices)
+        reason, excerpt, *asked = error.args
+        question, choices, index = asked or ("", [], None)
+        return BadRow(
+            line=line, reason=reason, excerpt=excerpt, question=question, choices=choices, answer_index=index
+        )
     except ODD_INPUT as error:
         what = f"{type(error).__name__}: {error}; columns: {', '.join(map(str, list(row)[:12]))}"
         return BadRow(line=line, reason="malformed_row", excerpt=joined(what[:200]))
@@ -213,8 +235,8 @@ def _item(row: Mapping[str, Any], line: int, columns: Columns) -> Raw:
     plain = {_key(name): value for name, value in row.items()}
     if isinstance(stem := plain.get("question"), Mapping) and "stem" in stem:
         plain = {**plain, **stem, "question": stem["stem"]}
-    get = {ours: _look_up(row, plain, ours, columns) for ours in USUAL}
-    question, context, answer = _prose(get["question"]), _prose(get["context"]), _chosen(get["answer"])
+    get = {ours: _look_up(row, plain, ours, columns)[1] for ours in USUAL}
+    question, context, answer = _prose(get["question"]), _about(get["context"]), _chosen(get["answer"])
     solution, passage = _prose(get["solution"]), _prose(get["passage"])
     if not question and isinstance(turns := plain.get("messages") or plain.get("conversations"), list):
         question, answer = _dialogue(turns)
@@ -224,19 +246,12 @@ def _item(row: Mapping[str, Any], line: int, columns: Columns) -> Raw:
         question = f"{question}\n\n{text_of(plain['input'])}"
     if not question and not passage:
         raise UnusableError("no_question_or_text", f"columns: {', '.join(map(str, list(row)[:12]))}"[:200])
-    choices, labels, right = _options(get, plain)
-    if not choices and (wrong := wrong_answers(get["wrong_answers"], plain)) and text_of(answer):
-        choices, labels, right = mixed(question, text_of(answer), wrong), [], None
+    column = _look_up(row, plain, "answer", columns)[0]
+    choices, letters, index = multiple_choice(get, plain, question, answer, column)
     if choices:
-        answer = right if right is not None and answer in (None, "") else answer
-        try:
-            if get["answer_number"] is not None:
-                answer = counted_from_0(get["answer_number"])
-            answer = letter_of(answer, choices, labels)
-        except UnusableError as error:
-            raise UnusableError(*error.args, question, choices) from error
+        answer = letters
     else:
-        answer = _prose(answer)
+        answer = _free(answer, question, get["question"], column)
         if "####" in answer and not solution:
             solution, answer = answer.rpartition("####")[0].strip(), final(answer)
         if not answer and solution and get["answer"] is None:
@@ -247,6 +262,7 @@ def _item(row: Mapping[str, Any], line: int, columns: Columns) -> Raw:
         context=context if question else "",
         choices=choices,
         answer=answer,
+        answer_index=index,
         solution=solution,
         passage=passage,
         formula=text_of(get["formula"]),
@@ -266,33 +282,46 @@ def _key(name: str) -> str:
     return str(name).strip().lower().replace(" ", "_").replace("-", "_")
 
 
-def _look_up(row: Mapping[str, Any], plain: Mapping[str, Any], ours: str, columns: Columns) -> Any:
+def _look_up(
+    row: Mapping[str, Any], plain: Mapping[str, Any], ours: str, columns: Columns
+) -> tuple[str, Any]:
+    """(name of the file's column as by `_key`, its value)."""
     theirs = columns.get(ours)
     if isinstance(theirs, str):
         value: Any = row
         if theirs in row:
-            return row[theirs]
+            return _key(theirs), row[theirs]
         for part in theirs.split("."):
             value = value.get(part) if isinstance(value, Mapping) else None
-        return value
+        return _key(theirs.rpartition(".")[2]), value
     if theirs is not None:
-        return [row.get(name) for name in theirs]
-    return next((plain[name] for name in USUAL[ours] if plain.get(name) not in (None, "")), None)
+        return "", [row.get(name) for name in theirs]
+    return next(
+        ((name, plain[name]) for name in USUAL[ours] if plain.get(name) not in (None, "")), ("", None)
+    )
 
 
 def _label(value: Any) -> str | list[str]:
     return [text for part in value if (text := text_of(part))] if isinstance(value, list) else text_of(value)
 
 
-def _options(get: Mapping[str, Any], plain: Mapping[str, Any]) -> tuple[list[str], list[str], str | None]:
-    if get["choices"] is not None:
-        return choices_of(get["choices"])
-    found, numbers = option_columns(plain)
-    choices, labels, right = choices_of(found)
-    # Where options are numbered columns, a number as the answer is a column's, save in a column of classes.
-    if len(numbers) == len(choices) and "label" not in plain:
-        labels = numbers
-    return choices, labels, right
+def _free(answer: Any, question: str, asked: Any, column: str) -> str:
+    """The answer where nothing is to choose from: of several accepted ones the first.
+
+    A number in a column that says which option is right is none. HTML stays as it is where it is asked for.
+    """
+    if column in KEY_COLUMNS and re.fullmatch(r"-?\d+", text_of(answer)):
+        return ""
+    if isinstance(answer, list) and answer and all(isinstance(part, str) for part in answer):
+        answer = next(filter(None, answer), "")
+    code = _CODE.search(question) and not _MARKUP.match(text_of(asked))
+    return text_of(answer) if code else _prose(answer)
+
+
+def _about(value: Any) -> str:
+    """A context that is a text or several; no mapping, whose parts are not told from each other."""
+    several = isinstance(value, list) and all(isinstance(part, str) for part in value)
+    return _prose(value) if isinstance(value, str) or several else ""
 
 
 def _prose(value: Any) -> str:

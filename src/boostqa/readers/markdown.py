@@ -13,6 +13,7 @@ from collections.abc import Iterator
 import msgspec
 
 from boostqa.readers import exercises
+from boostqa.readers.choices import option_lines
 from boostqa.readers.files import UnreadableError, decode, excerpt
 from boostqa.readers.items import BadRow, Raw, item
 
@@ -141,10 +142,9 @@ def _pair(lines: list[str], start: int) -> tuple[dict[str, object], int] | None:
     if behind < len(lines) and _S.match(lines[behind]):
         more, position = _paragraph(lines, behind + 1)
         row["solution"] = "\n".join([_S.sub("", lines[behind], count=1), *more]).strip()
-    options = [match[2].strip() for text in question[1:] if (match := _OPTION.match(text))]
-    if len(options) >= 2:
+    question, options = option_lines(question, _OPTION)
+    if options:
         row["choices"] = options
-        question = [text for i, text in enumerate(question) if i == 0 or not _OPTION.match(text)]
     row["question"] = "\n".join(question).strip().removesuffix("**").strip()
     return (row, position) if row["question"] and row["answer"] else None
 

@@ -29,6 +29,7 @@ from boostqa.flows.repeats import Ids
 from boostqa.flows.vocabulary import CONSTANTS, remedy, settle
 from boostqa.inputs import InputFile, expand, fingerprint, locate, packed, size_of
 from boostqa.readers import BadRow, Limits, Place, Raw
+from boostqa.readers.items import Numbers
 from boostqa.record import Record
 from boostqa.stage import Gather, Kit, Map, Stage, StageConfig, State, Step
 from boostqa.taxonomy import DISCIPLINES
@@ -56,6 +57,7 @@ _PIECES: Mapping[str, str] = {
     "in_rows": "bool",
     "trouble": "string",
     "repeats": "string",
+    "counted": "string",
 }
 
 
@@ -201,20 +203,24 @@ class Seeds(Stage):
         for name, file in shard["files"]:
             source = self._source(name)
             path = locate(source.path, file)
-            ids = Ids()
+            ids, numbers = Ids(), Numbers()
             # Which ids were there before is known at the file's end.
-            pieces = list(self._pieces(source, file, path, ids))
+            pieces = list(self._pieces(source, file, path, ids, numbers))
             repeats = ids.repeats()
             for piece in pieces:
                 mine = range(piece["start"], piece["stop"])
                 piece["repeats"] = json.dumps({i: repeats[i] for i in mine if i in repeats})
+                piece["counted"] = numbers.from_1
                 yield piece
 
-    def _pieces(self, source: SourceConfig, file: str, path: str, ids: Ids) -> Iterator[dict[str, Any]]:
+    def _pieces(
+        self, source: SourceConfig, file: str, path: str, ids: Ids, numbers: Numbers
+    ) -> Iterator[dict[str, Any]]:
         in_rows = (source.format or readers.sniff(path)) in readers.ROWS
         place = Place()
         piece = _piece(source.name, file, 0, place, in_rows)
         for number, item in enumerate(self._items(source, path, place)):
+            numbers.add(item)
             if isinstance(item, Raw):
                 ids.add(number, item)
                 piece["good"] += 1
@@ -257,17 +263,7 @@ class Seeds(Stage):
             counts[source.name] = {"good": good, "bad": bad}
             shared += _shared(mine)
             parts += _first(mine, source.max_items)
-        keys = (
-            "source",
-            "file",
-            "start",
-            "stop",
-            "from_item",
-            "from_line",
-            "from_byte",
-            "from_member",
-            "repeats",
-        )
+        keys = ("source", "file", "start", "stop", *(name for name in _PIECES if "from_" in name), "repeats")
         groups = packed(parts, lambda piece: int(piece["weight"]), self.config.shard_size)
         shards = [[{key: piece[key] for key in keys} for piece in group] for group in groups]
         return {
@@ -353,14 +349,19 @@ def _files_of(source: SourceConfig, key: str = "") -> list[InputFile]:
 
 def _piece(source: str, file: str, start: int, place: Place, in_rows: bool) -> dict[str, Any]:
     """A piece of a file that begins at item `start`, with nothing in it yet."""
-    row = (source, file, start, start, *astuple(place), 0, 0, 0, in_rows, "", "{}")
+    row = (source, file, start, start, *astuple(place), 0, 0, 0, in_rows, "", "{}", "")
     return dict(zip(_PIECES, row, strict=True))
 
 
 def _refuse_broken(pieces: list[dict[str, Any]]) -> None:
-    """Raises for a file of rows of which more than half cannot be read."""
+    """Raises for a file of rows of which more than half cannot be read, or with answers that look counted from 1."""
     totals: dict[tuple[str, str], tuple[int, int, str]] = {}
     for piece in pieces:
+        if piece["counted"]:
+            raise UserError(
+                f"seeds.sources: {piece['source']!r}: {piece['file']}: {piece['counted']}, and no answer is 0; name "
+                "the column of answers counted from 1, `columns: {answer_number: NAME}`, or correct the row"
+            )
         if piece["in_rows"]:
             good, bad, trouble = totals.get((piece["source"], piece["file"]), (0, 0, ""))
             sums = (good + piece["good"], bad + piece["bad"], trouble or piece["trouble"])

@@ -13,12 +13,24 @@ from boostqa.text.arithmetic import evaluate, exact, numbers_in, quantity, same_
 from boostqa.text.ngrams import copy_share
 from boostqa.text.normalise import fold, squeeze, words
 
-__all__ = ["choice_letter", "equal", "evaluate", "final", "leaks", "letters", "numbers_in"]
+__all__ = [
+    "choice_letter",
+    "equal",
+    "evaluate",
+    "final",
+    "leaks",
+    "lettered",
+    "letters",
+    "numbers_in",
+    "same_text",
+]
 
 _TRUE = frozenset(("true", "yes", "correct", "right", "t", "对", "正确", "是", "真", "√", "✓"))
 _FALSE = frozenset(("false", "no", "incorrect", "wrong", "f", "错", "错误", "否", "假"))
 _FALSE |= {"不正确", "不对", "×", "✗"}
 _LETTERS = re.compile(r"\(?([A-Z])\)?(?:[.:、)]|$|\s*(?=[,;&]|and\b|和))", re.IGNORECASE)
+_GAP = re.compile(r"\s*(?:[,;&、]|and\b|和)\s*", re.IGNORECASE)
+_OPTION_NAME = re.compile(r"^(?:option|choice|选项)\s*(?=[(（]?[A-Ja-j][)）]?[.。]?$)", re.IGNORECASE)
 _LEAD = re.compile(
     r"^(?:(?:so|thus|therefore|hence),?\s+)?(?:the\s+)?(?:(?:final|correct)\s+)?(?:answer|option|choice)"
     r"(?:\s+is|\s*[:=])\s*|^(?:正确)?(?:答案|选项)(?:是|为|[:：])\s*|^故?选(?:择)?[:：]?\s*(?=[A-Za-z])",
@@ -97,16 +109,26 @@ def letters(answer: str) -> str:
     A word that begins with a letter (`Acid`) is not a letter.
     """
     text = _bare(unicodedata.normalize("NFKC", answer))
-    if re.fullmatch(r"[A-J]{1,8}", text):
-        return "".join(sorted(set(text)))
-    found, position = [], 0
+    return "".join(sorted(set(text))) if re.fullmatch(r"[A-J]{1,8}", text) else lettered(answer)[0]
+
+
+def lettered(answer: str) -> tuple[str, str]:
+    """(letters as by `letters`, what stands behind them), for answers that may be words.
+
+    Several without a mark between are letters only in order and each once: `ABD`, not `BAD`.
+    """
+    text = _bare(_OPTION_NAME.sub("", unicodedata.normalize("NFKC", answer).strip("[]\"' ")))
+    if re.fullmatch(r"A?B?C?D?E?F?G?H?I?J?", text):
+        return text, ""
+    found, position, end = [], 0, 0
     while match := _LETTERS.match(text, position):
         found.append(match[1].upper())
-        gap = re.compile(r"\s*(?:[,;&、]|and\b|和)\s*", re.IGNORECASE).match(text, match.end())
+        end = match.end()
+        gap = _GAP.match(text, end)
         if gap is None:
             break
         position = gap.end()
-    return "".join(sorted(set(found)))
+    return "".join(sorted(set(found))), text[end:].strip()
 
 
 def choice_letter(answer: str, choices: Sequence[str]) -> str | None:
@@ -117,16 +139,24 @@ def choice_letter(answer: str, choices: Sequence[str]) -> str | None:
     bare = squeeze(answer)
     if len(bare) == 1 and "A" <= bare < chr(ord("A") + len(choices)):
         return bare
-    wanted = fold(_bare(answer))
-    raw = squeeze(answer).casefold()
-    for same_text in (
-        [i for i, choice in enumerate(choices) if squeeze(choice).casefold() == raw],
-        [i for i, choice in enumerate(choices) if wanted and fold(choice) == wanted],
-    ):
-        if len(same_text) == 1:
-            return chr(ord("A") + same_text[0])
+    same = same_text(answer, choices)
+    if same is not None:
+        return chr(ord("A") + same)
     named = letters(answer)
     return named if len(named) == 1 and ord(named) - ord("A") < len(choices) else None
+
+
+def same_text(answer: str, choices: Sequence[str]) -> int | None:
+    """Which choice has the answer's text: exactly, else but for case, else but for marks; None if not just one."""
+    raw, wanted = squeeze(answer), fold(_bare(answer))
+    for same in (
+        [i for i, choice in enumerate(choices) if squeeze(choice) == raw],
+        [i for i, choice in enumerate(choices) if squeeze(choice).casefold() == raw.casefold()],
+        [i for i, choice in enumerate(choices) if wanted and fold(choice) == wanted],
+    ):
+        if len(same) == 1:
+            return same[0]
+    return None
 
 
 def final(text: str) -> str:
