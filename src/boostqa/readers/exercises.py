@@ -13,9 +13,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from operator import itemgetter
 
-from boostqa.text.chunk import heading_of
-
 from boostqa.readers.choices import option_lines
+from boostqa.text.chunk import heading_of
 
 _TITLE = r"(?:#{1,6}\s+)?(?:\*\*)?(?:(?:chapter|section|第.{1,4}[章节])?\s*[\d.]*\s*)?"
 _EXERCISES = re.compile(
