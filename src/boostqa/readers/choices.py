@@ -36,6 +36,8 @@ _INLINE = re.compile(r"(?:(?<=[\s,;，；])|^)[(（]?([A-Ja-j])(?:\s?[)）]|[.�
 _QUOTED = r"(?:'[^'\\]*(?:\\.[^'\\]*)*'|\"[^\"\\]*(?:\\.[^\"\\]*)*\")"
 _ARRAY = re.compile(rf"\[\s*{_QUOTED}(?:\s+{_QUOTED})+\s*\]")
 """A list of texts as numpy writes it: without commas."""
+_MOST = 26
+"""Options that have letters."""
 _LONGEST = 20_000
 """Characters of a list in Python's writing."""
 
@@ -151,19 +153,20 @@ def option_lines(lines: list[str], form: re.Pattern[str]) -> tuple[list[str], li
     marked = [match[1].upper() for line in lines[1:] if (match := form.match(line))]
     roman = "I" in marked and "H" not in marked
     rest: list[str] = lines[:1]
-    options: list[dict[str, str]] = []
+    options: list[tuple[str, list[str]]] = []
     inside = False
     for line in lines[1:]:
         match = form.match(line)
         if match and not (roman and match[1].upper() == "I"):
-            options.append({"label": match[1].upper(), "text": match[2].strip()})
+            options.append((match[1].upper(), [match[2].strip()]))
             inside = True
         elif inside and not match and line.strip() and line[:2].isspace():
-            options[-1]["text"] += f" {line.strip()}"
+            options[-1][1].append(line.strip())
         else:
             rest.append(line)
             inside = False
-    return (rest, options) if len(options) >= 2 else (lines, [])
+    found = [{"label": label, "text": " ".join(texts)} for label, texts in options]
+    return (rest, found) if len(found) >= 2 else (lines, [])
 
 
 def options_of(value: Any) -> Options:
@@ -179,7 +182,8 @@ def options_of(value: Any) -> Options:
     labels, texts, marks = _taken_apart(parsed)
     if parsed is not None and not any(text_of(text) for text in texts):
         return Options()
-    if len([text for text in texts if text_of(text)]) < 2 or len(labels) not in (0, len(texts)):
+    count = sum(text_of(text) != "" for text in texts)
+    if not 2 <= count <= _MOST or len(texts) > 2 * _MOST or len(labels) not in (0, len(texts)):
         raise unusable(f"options cannot be read: {text_of(value)!r}")
     told = len(marks) == len(texts) and any(mark is not None for mark in marks)
     kinds = {type(text) for text in texts if text_of(text)}
@@ -244,7 +248,11 @@ def _parsed(text: str) -> list[Any] | dict[str, Any] | None:
             return _joined_lines(parts, begins)
         return list(parts)
     marks = list(_INLINE.finditer(text))
-    apart = [mark for mark in marks if not mark.start() or text[: mark.start()].rstrip()[-1:] in ",;，；"]
+    apart = [
+        mark
+        for mark in marks
+        if not mark.start() or text[max(mark.start() - 8, 0) : mark.start()].rstrip()[-1:] in ",;，；"
+    ]
     for some in (marks, apart):
         # Letters that an option mentions are not told from those of the next, so that each may be there once.
         if len(some) > 1 and [mark[1].lower() for mark in some] == list("abcdefghij"[: len(some)]):
@@ -255,15 +263,14 @@ def _parsed(text: str) -> list[Any] | dict[str, Any] | None:
 
 def _joined_lines(parts: list[str], begins: list[bool]) -> list[Any] | None:
     """Options of several lines, each of which begins with a letter."""
-    found: list[Any] = []
+    found: list[list[str]] = []
     for part, begin in zip(parts, begins, strict=True):
         if begin:
-            found.append(part)
+            found.append([])
         elif not found:
             return None
-        else:
-            found[-1] += f" {part.strip()}"
-    return found
+        found[-1].append(part.strip())
+    return [" ".join(lines) for lines in found]
 
 
 def listed(text: str) -> list[Any] | dict[str, Any] | None:

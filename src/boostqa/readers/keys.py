@@ -101,6 +101,8 @@ def _places(answer: Any, options: Options, column: str) -> tuple[list[int], int 
         flags = all(isinstance(part, (int, float)) and part in (0, 1) for part in answer)
         if flags and len(answer) == len(options.places):
             return [i for i, part in enumerate(answer) if part], None
+        if len(answer) > len(options.places):
+            raise unusable(f"{len(answer)} answers of {len(options.places)} options")
         found = [_places(part, options, column) for part in answer if text_of(part)]
         return [place for places, _ in found for place in places], found[0][1] if len(found) == 1 else None
     number, text = _number(answer), text_of(answer)
