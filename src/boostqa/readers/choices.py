@@ -12,6 +12,7 @@ import re
 import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import Any, NamedTuple
 
 from boostqa.identity import digest
@@ -27,7 +28,15 @@ _OPTION_COLUMNS = (
 )  # fmt: skip
 _NAMES = ("abcdefghij", "01234567", "12345678")
 """From 0 before from 1: columns from 1 have none of 0, while those from 0 have all but the first in both."""
-_WRONG_COLUMNS = ("distractor{}", "incorrect_answer_{}")
+_ANSWER_COLUMNS = [[(f"answer{label}", label) for label in labels] for labels in _NAMES]
+_COLUMNS = [
+    [(pattern.format(label), label) for label in labels]
+    for pattern in _OPTION_COLUMNS
+    for labels in _NAMES
+    if pattern != "{}" or labels.isalpha()
+] + _ANSWER_COLUMNS
+"""Sets of columns that may hold options, each as (name, label)."""
+_WRONG_COLUMNS = [f"{name}{i}" for name in ("distractor", "incorrect_answer_") for i in range(1, 10)]
 _LABEL = re.compile(r"(?:option|choice|opt|ending)?[\s_-]*[(\[（【]*([a-z]|\d{1,2})[)\]）】.:：、．]*")
 LETTERED = re.compile(r"\s*[(（]?([A-Ja-j])\s?[.)）:：、．]\s*")
 """The letter that an option begins with."""
@@ -114,25 +123,22 @@ def option_columns(plain: Mapping[str, Any], column: str) -> Options:
 
     Columns `answer0`, `answerA`, ... are options only beside a column that says which.
     """
-    patterns = (*_OPTION_COLUMNS, "answer{}") if column in KEY_COLUMNS else _OPTION_COLUMNS
-    for pattern in patterns:
-        for names in _NAMES:
-            found = []
-            for name in names:
-                if (pattern == "{}" and name.isdigit()) or pattern.format(name) not in plain:
-                    break
-                found.append(Option(name, text_of(plain[pattern.format(name)])))
-            if sum(option.text != "" for option in found) >= 2:
-                # A column of classes counts from 0, whatever the names of the options' columns are.
-                unnamed = names[0] == "1" and column == "label"
-                return Options([Option("", option.text) for option in found] if unnamed else found)
+    for columns in _COLUMNS:
+        if columns[0][0] not in plain or (columns in _ANSWER_COLUMNS and column not in KEY_COLUMNS):
+            continue
+        there = takewhile(lambda named: named[0] in plain, columns)
+        found = [Option(label, text_of(plain[name])) for name, label in there]
+        if sum(option.text != "" for option in found) >= 2:
+            # A column of classes counts from 0, whatever the names of the options' columns are.
+            unnamed = found[0].label == "1" and column == "label"
+            return Options([Option("", option.text) for option in found] if unnamed else found)
     return Options()
 
 
 def wrong_answers(value: Any, plain: Mapping[str, Any]) -> list[str]:
     """Wrong answers given beside the right one: a list, a text with `;` between, or distractor1, distractor2, ..."""
     if value is None:
-        value = [plain.get(name.format(i)) for name in _WRONG_COLUMNS for i in range(1, 10)]
+        value = [plain[name] for name in _WRONG_COLUMNS if name in plain]
     if isinstance(value, str):
         value = _parsed(value) or value.split(";")
     return [text for part in value if (text := text_of(part))] if isinstance(value, list) else []

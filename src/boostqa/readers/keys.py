@@ -106,12 +106,15 @@ def _places(answer: Any, options: Options, column: str) -> tuple[list[int], int 
         found = [_places(part, options, column) for part in answer if text_of(part)]
         return [place for places, _ in found for place in places], found[0][1] if len(found) == 1 else None
     number, text = _number(answer), text_of(answer)
-    same = same_text(text, [option.text for option in options.places])
+    letter = _one_letter(text)
+    # A letter within range is one, which `_by_letter` holds against the options' texts.
+    within = letter is not None and ord(letter) - ord("a") < len(options.places)
+    same = None if within else same_text(text, [option.text for option in options.places])
     if number is not None:
         return _by_number(answer, number, same, options, column)
     labels = [option.label for option in options.places]
     mine = labels.index(label_of(text)) if label_of(text) in labels else None
-    if same is not None and _one_letter(text) is None:
+    if same is not None and letter is None:
         return [same], None
     return ([mine] if mine is not None else _by_letter(text, same, options, column)), None
 
