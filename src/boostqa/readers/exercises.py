@@ -71,7 +71,7 @@ def pairs(text: str) -> list[Pair]:
     """The pairs of a text, in the order of their questions; none where there is any doubt."""
     # Most texts have neither, which is told without looking at each of their lines.
     numbered = any(map(_is_answers, _lines_with(_ANSWER_WORDS, text.lower())))
-    asked = any(line.rstrip().endswith(_MARKS) for line in _lines_with(("# ",), text))
+    asked = any("# " in line and line.rstrip().endswith(_MARKS) for line in _lines_with(("#",), text))
     if not numbered and not asked:
         return []
     lines = text.split("\n")

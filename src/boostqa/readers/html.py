@@ -65,7 +65,8 @@ _HEAD = 2000
 _LINKED_END = f"{_LINKED}</a>"
 _LINK = 40
 """Characters of a link's text up to which it may be one of a bar or list of links."""
-_DIV = re.compile(r"<(/?)div(?=[\s/>])", re.IGNORECASE)
+_DIV = re.compile(r"<(/?)[dD][iI][vV](?=[\s/>])")
+_STEP = {"": 1, "/": -1}
 _DEEPEST = 512
 """Elements inside one another, as in browsers' parsers."""
 _WORD = re.compile(r"[^\W_]")
@@ -139,11 +140,11 @@ def main_text(page: str, whole: bool = False) -> tuple[str, str | None, str]:
 
 
 def _refuse_deep(page: str, tree: Any) -> None:
+    """Raises UnreadableError where an element is deeper than that."""
     from resiliparse.parse.html import DOMContext, traverse_dom
 
     # From the source, which is quick; a <div> that a parser closes by itself seems open, so the tree has the word.
-    tags = _DIV.findall(page)
-    if len(tags) <= _DEEPEST or max(accumulate(-1 if closes else 1 for closes in tags)) <= _DEEPEST:
+    if max(accumulate(map(_STEP.__getitem__, _DIV.findall(page))), default=0) <= _DEEPEST:
         return
 
     def look(context: DOMContext) -> None:
