@@ -33,6 +33,11 @@ def test_code_formulas_and_rows_are_taken_out_of_prose() -> None:
         "a\n| b | c |\n>>> d = 1\n1\n\ne ``` f",
         "$5 and $$ and \\( and nothing",
     ]
+    # Long texts are read in another way than short ones.
+    tail = " ." * quality._RE2_LONGEST
+    assert [
+        text.replace(tail, "") for text in quality.prose_of([text + "\n" + tail for text in texts[1:2]])
+    ] == [text + "\n" for text in quality.prose_of(texts[1:2])]
     assert quality.prose_of(texts) == [
         "a   d   f   i   k   n",
         "a   c \\begin{theorem}d\\end{theorem} \\[ e  ",
