@@ -11,6 +11,7 @@ import pytest
 from boostqa.readers import exercises
 from boostqa.readers.files import UnreadableError
 from boostqa.readers.html import read_html
+from boostqa.readers.markdown import read_markdown
 from boostqa.text import chunk, quality, questions
 from boostqa.text.measures import measure
 
@@ -45,6 +46,11 @@ def page(text: str) -> None:
         list(read_html(f"<html><body>{text}</body></html>".encode()))
 
 
+def book(text: str) -> None:
+    """As Markdown that asks something."""
+    list(read_markdown(f"{text}\nQ: Why?\nA: So.\n".encode()))
+
+
 QUESTION = (
     '<p itemtype="http://schema.org/Question"><b itemprop="name">a</b>'
     '<i itemprop="acceptedAnswer"><b itemprop="text">b</b></i></p>'
@@ -55,6 +61,9 @@ TABLE: list[tuple[Callable[[str], object], str, Callable[[int], str]]] = [
     (asked, "[your ", lambda n: "[your " * (n // 6)),
     (asked, "<question ", lambda n: "<question " * (n // 10)),
     (asked, "![", lambda n: "Of the figure below" + "![" * (n // 2)),
+    (book, "# ###x", lambda n: f"# {'#' * n}x"),
+    (book, "# spaces x", lambda n: f"# a{' ' * n}x"),
+    (book, "title", lambda n: f"---\ntitle: a{' ' * n}b\n---"),
     (cut, "\\[ lines", lambda n: "\\[ aaaaaaaaaaaaaaaaa\n" * (n // 20)),
     (cut, "\\begin lines", lambda n: "\\begin{align} aaa aaaa aaaaa\n" * (n // 29)),
     (cut, "\\(", lambda n: "cost \\( and " * (n // 12)),

@@ -16,6 +16,7 @@ from boostqa.readers import exercises
 from boostqa.readers.choices import option_lines
 from boostqa.readers.files import UnreadableError, decode, excerpt
 from boostqa.readers.items import BadRow, Raw, item
+from boostqa.text.chunk import heading_of
 
 _Q = re.compile(
     r"\s{0,3}(?:[-*>]\s+|#{1,6}\s+|\d{1,3}[.)]\s+)?[*_]{0,2}(?:Q|Question|问题?|题目)\s?\d{0,3}[*_]{0,2}\s?[:：][*_]{0,2}\s*",
@@ -33,11 +34,10 @@ _S = re.compile(
     re.IGNORECASE,
 )
 _OPTION = re.compile(r"\s*(?:[-*]\s+)?[(（]?([A-J])[.)）、．]\s*(.+)")
-_HEADING = re.compile(r"(#{1,6})\s+(.*?)\s*#*\s*$")
 _PROSE = re.compile(r"^(?!#{1,6}\s)[ \t]*\S", re.MULTILINE)
 _FENCE = re.compile(r"\s*(```|~~~)")
 _FRONT = re.compile(r"\A---\s*\n(.*?)\n(?:---|\.\.\.)\s*(?:\n|\Z)", re.DOTALL)
-_TITLE = re.compile(r"^title:\s*[\"']?(.*?)[\"']?\s*$", re.MULTILINE)
+_TITLE = re.compile(r"^title:(.*)$", re.MULTILINE)
 
 
 def read_markdown(data: bytes) -> Iterator[Raw | BadRow]:
@@ -54,7 +54,8 @@ def read_markdown(data: bytes) -> Iterator[Raw | BadRow]:
     heading: list[str] = []
     if front:
         title = _TITLE.search(front[1])
-        heading = [title[1]] if title and title[1] else []
+        name = title[1].strip().strip("\"'") if title else ""
+        heading = [name] if name else []
         # Blank lines in its place: line numbers stay those of the file.
         text = "\n" * front[0].count("\n") + text[front.end() :]
     yield from items(text, heading)
@@ -92,12 +93,12 @@ def items(text: str, heading: list[str] | None = None, line: int | None = None) 
             rest += [""] * (end - position)
             position = end
             continue
-        title = None if fenced else _HEADING.match(current)
+        title = None if fenced else heading_of(current)
         if title:
-            path = [entry for entry in path if entry[0] < len(title[1])] + [(len(title[1]), title[2])]
+            path = [entry for entry in path if entry[0] < title[0]] + [title]
         rest.append(current)
         position += 1
-    if any(part.strip() and not _HEADING.match(part) for part in rest):
+    if any(part.strip() and not heading_of(part) for part in rest):
         yield Raw(passage="\n".join(rest), heading=list(heading or []), line=line)
 
 
@@ -125,7 +126,7 @@ def _pair(lines: list[str], start: int) -> tuple[dict[str, object], int] | None:
         if (
             position >= len(lines)
             or _Q.match(lines[position])
-            or _HEADING.match(lines[position])
+            or heading_of(lines[position])
             or position - start > 80
         ):
             return None
@@ -154,7 +155,7 @@ def _paragraph(lines: list[str], position: int) -> tuple[list[str], int]:
     found = []
     while position < len(lines):
         line = lines[position]
-        if not line.strip() or _HEADING.match(line) or _Q.match(line) or _S.match(line):
+        if not line.strip() or heading_of(line) or _Q.match(line) or _S.match(line):
             break
         found.append(line)
         position += 1
