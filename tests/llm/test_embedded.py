@@ -103,7 +103,7 @@ def test_servers_are_asked_for_the_id_that_the_client_sends(monkeypatch: pytest.
             self.url, self.api_key = f"http://{alias}/v1", "k"
 
     class Models:
-        def models_in_use(self) -> dict[str, ModelConfig]:
+        def models_in_use(self, roles: object) -> dict[str, ModelConfig]:
             big = {"base_url": "embedded", "model_path": "/m/Big-1B.GGUF"}
             fields = {"a": big, "b": {**big, "model": "named"}, "c": big, "d": {"base_url": "embedded"}}
             return {name: ModelConfig.model_validate(each) for name, each in fields.items()}
