@@ -248,7 +248,8 @@ def test_a_run_chooses_the_same_second_sample_on_any_shards_and_workers(tmp_path
             found.append((json.loads((state / "choose.json").read_text()), fit["labelled"], fit["heads"]))
     assert found[0] == found[1]
     assert len(found[0][0]["ids"]) == 20
-    assert found[0][2]["field"]["examples"] == found[0][1] > 70
+    # Both samples teach; a label of which there is but one does not.
+    assert 70 < found[0][2]["field"]["examples"] <= found[0][1]
 
 
 def test_the_second_sample_teaches_the_others_and_the_next_head():
