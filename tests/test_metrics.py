@@ -137,7 +137,8 @@ def test_a_run_tells_what_it_does(tmp_path: Path, workers: int) -> None:
             stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True,
         )  # fmt: skip
         assert process.stderr is not None
-        url = process.stderr.readline().removeprefix("metrics at ").strip()
+        line = next(line for line in process.stderr if line.startswith("metrics at "))
+        url = line.removeprefix("metrics at ").strip()
         rest: list[str] = []
         reader = threading.Thread(target=lambda: rest.extend(process.stderr or []))
         reader.start()

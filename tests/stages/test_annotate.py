@@ -248,7 +248,7 @@ def test_a_run_chooses_the_same_second_sample_on_any_shards_and_workers(tmp_path
             found.append((json.loads((state / "choose.json").read_text()), fit["labelled"], fit["heads"]))
     assert found[0] == found[1]
     assert len(found[0][0]["ids"]) == 20
-    # Both samples teach; a label of which there is but one does not.
+    # Both samples teach, save what the model called Other.
     assert 70 < found[0][2]["field"]["examples"] <= found[0][1]
 
 
