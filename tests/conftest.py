@@ -27,6 +27,8 @@ LONG = (
     "test_irt.py",
     "test_overlap.py",
     "_outage_shorter_",
+    "_others_end_and_are_booked",
+    "test_planted.py",
 )
 """Parts of test ids that take seconds each; `make unit` leaves them to `make test`."""
 SHARED_DATA = ROOT.parent / "shared" / "data"
